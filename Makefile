@@ -1,0 +1,29 @@
+# Two commands: `make lab` opens the course, `make test` checks everything in it.
+# Everything they make stays in this folder, in .venv/ and .jupyter/.
+
+PYTHON ?= python3
+LAB_FLAGS ?=
+NOTEBOOKS ?=
+
+.PHONY: lab test update notebooks lock clean
+
+lab:            ## open the lessons in JupyterLab
+	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
+
+test:           ## form, types, engine, recorded decisions, every notebook
+	@$(PYTHON) tools/course.py test
+
+update:         ## fetch newer lessons; what you changed is kept in mine/
+	@$(PYTHON) tools/course.py update
+
+notebooks:      ## maintainers: run the lessons anew and store what they show
+	@$(PYTHON) tools/course.py notebooks $(NOTEBOOKS)
+
+lock:           ## maintainers: pin what pyproject.toml asks for (needs uv; LOCK_FLAGS=--upgrade for newer)
+	@uv pip compile --quiet pyproject.toml --extra course --group dev \
+		--universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements.txt $(LOCK_FLAGS)
+
+clean:          ## remove what the commands made; your notebooks, mine/ and .jupyter/ stay
+	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find vmakernel tools tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,256 @@
+"""Set the course up and run it. `make` calls this; without make, call it with any Python 3.11 or newer.
+
+    python3 tools/course.py lab [flags of jupyter lab]     open the lessons
+    python3 tools/course.py test                           check everything
+    python3 tools/course.py notebooks [--check] [FILE …]   run the lessons anew and store what they show
+    python3 tools/course.py update                         fetch newer lessons; yours are kept
+
+Standard library only. Everything that is made stays inside the repository: packages in .venv/,
+what Jupyter, IPython and matplotlib write in .jupyter/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LESSONS = ROOT / "notebooks"
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+READY = VENV / "ready"
+STATE = ROOT / ".jupyter"
+MINE = ROOT / "mine"
+
+NOTEBOOK_TESTS = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "60"]
+CHECKS = [
+    ["ruff", "format", "--check", "."],
+    ["ruff", "check", "."],
+    ["mypy"],
+    ["pytest", "-p", "no:cacheprovider", "--durations=10", *NOTEBOOK_TESTS, "tests", "notebooks"],
+]
+
+
+class Trouble(Exception):
+    """Something the reader can put right; the message says how."""
+
+
+def surroundings() -> dict[str, str]:
+    """Give the environment variables under which every program of the course runs."""
+    # These would bring in kernels, packages or settings from outside the repository.
+    strangers = {"JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "MPLBACKEND", "PYTHONHOME", "PYTHONPATH"}
+    own = {
+        "IPYTHONDIR": "ipython",
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "MPLCONFIGDIR": "matplotlib",
+        "XDG_CACHE_HOME": "cache",
+    }
+    inherited = {name: value for name, value in os.environ.items() if name not in strangers}
+    path = os.pathsep.join([str(PYTHON.parent), inherited.get("PATH", os.defpath)])
+    return inherited | {name: str(STATE / folder) for name, folder in own.items()} | {"PATH": path}
+
+
+def run(*command: str | Path) -> int:
+    """Run a program in the surroundings of the course, from the top of the repository."""
+    return subprocess.run(command, cwd=ROOT, env=surroundings(), check=False).returncode
+
+
+def module(*command: str | Path) -> int:
+    """Run a module of the environment, as `python -m` does."""
+    return run(PYTHON, "-m", *command)
+
+
+def git(*arguments: str) -> str:
+    """Give what a git command prints; Trouble if it fails."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, check=True, text=True, encoding="utf-8", capture_output=True
+        )
+    except FileNotFoundError:
+        raise Trouble("This needs git: install it, then run the same command again.") from None
+    except subprocess.CalledProcessError as failed:
+        raise Trouble(f"git {arguments[0]} says: {failed.stderr.strip()}") from None
+    return done.stdout
+
+
+# --- the environment -------------------------------------------------------------------------
+
+
+def make_environment() -> None:
+    """Make .venv from nothing, or bring it up to date; return at once if it is."""
+    wanted = recipe()
+    try:
+        made = json.loads(READY.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        made = None
+    uv = shutil.which("uv")
+    if made == wanted and has("jupyterlab"):
+        return
+    # An environment does not survive being moved, or losing the Python it was made with.
+    if made is None or made["place"] != wanted["place"] or not has("jupyterlab" if uv else "pip"):
+        print("Making the environment in .venv (a minute, the first time) ...", flush=True)
+        create(uv)
+    else:
+        print("Bringing the environment in .venv up to date ...", flush=True)
+    install = [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install"]
+    if run(*install, "--quiet", "--require-hashes", "-r", "requirements.txt"):
+        raise Trouble(
+            "The packages could not be installed, for the reason above: "
+            "check that this computer is online, then run the same command again."
+        )
+    if run(*install, "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."):
+        raise Trouble("vmakernel itself could not be installed, for the reason above.")
+    READY.write_text(json.dumps(wanted), encoding="utf-8")
+
+
+def recipe() -> dict[str, str]:
+    """Name all that .venv is made from."""
+    sources = [ROOT / "requirements.txt", ROOT / "pyproject.toml"]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    return {"place": str(ROOT), "from": digest}
+
+
+def has(package: str) -> bool:
+    """Tell whether the environment's own Python runs and finds a package."""
+    look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return PYTHON.exists() and run(PYTHON, "-c", look) == 0
+
+
+def create(uv: str | None) -> None:
+    """Make an empty .venv, with uv where there is one."""
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    if uv:
+        if run(uv, "venv", "--quiet", "--python", ">=3.11", VENV):
+            raise Trouble("uv could not make .venv, for the reason above.")
+        return
+    if sys.version_info < (3, 11):
+        raise Trouble(
+            f"The course needs Python 3.11 or newer and this is {sys.version.split()[0]}: "
+            "install a newer one and say `make lab PYTHON=python3.12`, or install uv."
+        )
+    if importlib.util.find_spec("ensurepip") is None:
+        raise Trouble(
+            "This Python cannot make environments yet: run `sudo apt-get install python3-venv` "
+            "(on Debian and Ubuntu), then the same command again."
+        )
+    if run(sys.executable, "-m", "venv", VENV):
+        raise Trouble("python -m venv could not make .venv, for the reason above.")
+
+
+# --- what a reader and a maintainer ask for --------------------------------------------------
+
+
+def lab(flags: list[str]) -> int:
+    """Open the lessons in JupyterLab: this computer only, token on."""
+    make_environment()
+    quiet_settings()
+    trust(own_lessons())
+    command = [str(PYTHON), "-m", "jupyterlab", "notebooks/00-start-here.ipynb"]
+    command += ["--ServerApp.ip=127.0.0.1", "--LabApp.extension_manager=readonly"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    os.chdir(ROOT)
+    if os.name == "nt":
+        return run(*command, *flags)
+    # Become Jupyter, so that Ctrl-C reaches it and nothing else.
+    os.execve(PYTHON, command + flags, surroundings())
+
+
+def quiet_settings() -> None:
+    """Turn off the news pop-up and the look for updates, unless the reader has chosen otherwise."""
+    settings = STATE / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    if not settings.exists():
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n', encoding="utf-8")
+
+
+def own_lessons() -> list[Path]:
+    """List the notebooks that are part of the course, and not those a reader put beside them."""
+    try:
+        return [ROOT / name for name in git("ls-files", "-z", "notebooks/*.ipynb").split("\0") if name]
+    except Trouble:  # a download without git
+        return sorted(LESSONS.glob("*.ipynb"))
+
+
+def trust(notebooks: list[Path]) -> None:
+    """Sign notebooks that changed since the last time: JupyterLab hides stored pictures until then."""
+    last = STATE / "data/trusted"
+    since = last.stat().st_mtime if last.exists() else 0.0
+    changed = [path for path in notebooks if path.exists() and path.stat().st_mtime > since]
+    if changed:
+        now = time.time()
+        if module("jupyter", "trust", *changed):
+            raise Trouble("The lessons could not be signed, for the reason above.")
+        last.touch()
+        os.utime(last, (now, now))
+
+
+def test() -> int:
+    """Check form, types, engine and every notebook; all of it, even where something fails."""
+    make_environment()
+    failed = []
+    for check in CHECKS:
+        print("\n$", " ".join(check[:1] if check[0] == "pytest" else check), flush=True)
+        if module(*check):
+            failed.append(check[0])
+    if failed:
+        print("\nnot in order:", ", ".join(dict.fromkeys(failed)))
+    return 1 if failed else 0
+
+
+def notebooks(arguments: list[str]) -> int:
+    """Run the lessons anew and store what they show."""
+    make_environment()
+    return run(PYTHON, ROOT / "tools/notebooks.py", *arguments)
+
+
+def update() -> int:
+    """Fetch newer lessons, first moving what the reader changed in the same ones to mine/."""
+    git("fetch", "--quiet")
+    theirs = set(git("diff", "--name-only", "-z", "HEAD...@{upstream}").split("\0"))
+    yours = set(git("diff", "--name-only", "-z", "HEAD", "--", "notebooks").split("\0"))
+    both = sorted(yours & theirs - {""})
+    shelf = MINE / time.strftime("%Y-%m-%d-%H%M%S")
+    for name in both:
+        if (ROOT / name).exists():
+            shelf.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, shelf)
+            print(f"Your {name} is kept as {(shelf / Path(name).name).relative_to(ROOT)}.")
+    if both:
+        git("checkout", "--quiet", "HEAD", "--", *both)
+    git("merge", "--quiet", "--ff-only", "@{upstream}")
+    print("The lessons are up to date.")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out one command; 2 if the reader has something to put right."""
+    command, *rest = arguments or [""]
+    try:
+        if command == "lab":
+            return lab(rest)
+        if command == "notebooks":
+            return notebooks(rest)
+        if command in ("test", "update") and not rest:
+            return test() if command == "test" else update()
+    except Trouble as trouble:
+        print(trouble, file=sys.stderr)
+        return 2
+    print(f"Say one of:{__doc__.split(chr(10) * 2)[1]}".replace("    ", "\n  "), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
