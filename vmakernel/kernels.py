@@ -1,0 +1,265 @@
+"""Rules and kernels: every moment of history as a value.
+
+Previous: layout.py; next: predicates.py.
+
+A *rule* says where ->close is asked about and how mremap() grows a mapping; there is one for each
+moment, and a toggle makes another. A *kernel* is a rule plus whatever else was different in that
+version: who is extended in case 8, how mmap() fills a hole, how anon_vmas are compared.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from vmakernel import flags as vm
+from vmakernel.vma import VMA, Proposal
+
+
+class Removal(StrEnum):
+    """Whether a VMA that the merge would remove is itself asked for its ->close."""
+
+    NEVER = "never"
+    CASE_7 = "case 7"
+    ALWAYS = "always"
+
+
+class Growth(StrEnum):
+    """How mremap() grows a mapping in place."""
+
+    DIRECT = "direct"  # vma_adjust(), no merge test
+    MERGE = "merge"  # vma_merge() on the extension
+    MERGE_UNLESS_CLOSE = "merge unless close"  # d014cd7c1c35
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Where ->close forbids a merge.
+
+    `before`: can_vma_merge_before() refuses a next VMA that has ->close.
+    `after`: can_vma_merge_after() refuses a prev VMA that has ->close.
+    `removed`: the VMAs that would really go are asked.
+    `mremap`: how mremap() grows a mapping in place.
+    """
+
+    name: str
+    before: bool
+    after: bool
+    removed: Removal = Removal.NEVER
+    mremap: Growth = Growth.MERGE
+    commit: str = ""
+    summary: str = ""
+
+    def refuses_next(self, vma: VMA, proposal: Proposal) -> bool:
+        """True where can_vma_merge_before() refuses `vma` for its ->close."""
+        return self.before and vma.has_close
+
+    def refuses_prev(self, vma: VMA, proposal: Proposal) -> bool:
+        """True where can_vma_merge_after() refuses `vma` for its ->close."""
+        return self.after and vma.has_close
+
+    def refuses_removal(self, vma: VMA, proposal: Proposal, case: int) -> bool:
+        """True where a merge may not remove `vma` because its ->close would be lost."""
+        if self.removed is Removal.NEVER or not vma.has_close:
+            return False
+        return self.removed is Removal.ALWAYS or case == 7
+
+    def toggled(self, **changes: object) -> Rule:
+        """Return a rule of the learner's own: this one with some fields changed."""
+        return replace(self, **{"name": "your own rule", "commit": "", "summary": "", **changes})  # type: ignore[arg-type]
+
+
+PRE_GIT: Final = Rule(
+    "pre_git",
+    before=True,
+    after=True,
+    mremap=Growth.DIRECT,
+    commit="1da177e4c3f4",
+    summary="any VMA with ->close is refused, whichever side it is on",
+)
+REGRESSION: Final = replace(
+    PRE_GIT,
+    name="regression",
+    mremap=Growth.MERGE,
+    commit="ca3d76b0aa80",
+    summary="the same test, but mremap() growth now has to pass it",
+)
+WORKAROUND: Final = replace(
+    PRE_GIT,
+    name="workaround",
+    mremap=Growth.MERGE_UNLESS_CLOSE,
+    commit="d014cd7c1c35",
+    summary="mremap() of a mapping with ->close goes round the merge code",
+)
+MAY_REMOVE_VMA: Final = Rule(
+    "may_remove_vma",
+    before=True,
+    after=False,
+    commit="714965ca8252",
+    summary="asked of next, which could be removed, not of prev, which only grows",
+)
+CASE7_FIX: Final = replace(
+    MAY_REMOVE_VMA,
+    name="case7_fix",
+    removed=Removal.CASE_7,
+    commit="fc0c8f9089c2",
+    summary="also asked of the middle VMA that case 7 removes",
+)
+REALLY_REMOVED: Final = Rule(
+    "really_removed",
+    before=False,
+    after=False,
+    removed=Removal.ALWAYS,
+    commit="01c373e9a5ce",
+    summary="asked only of a VMA that would really be removed",
+)
+
+RULES: Final = (PRE_GIT, REGRESSION, WORKAROUND, MAY_REMOVE_VMA, CASE7_FIX, REALLY_REMOVED)
+
+
+class Anon(StrEnum):
+    """How the anon_vmas of two neighbours are compared."""
+
+    EITHER_NULL = "either may be unset"
+    SINGULAR = "either may be unset if the VMA's chain is singular"  # 965f55dea0e3, v3.0
+    EITHER_SIDE = "either may be unset unless a fork's child holds the other"  # 879bca0a2c4f, v6.16
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel version: the rule it follows and what else it did in its own way."""
+
+    version: str
+    rule: Rule
+    anon: Anon
+    ranges: bool  # new-range and existing-range merges (v6.12) instead of the eight cases
+    case8_extends_curr: bool  # before e86f15ee64d8 (v4.9)
+    mmap_expands: bool  # v6.1 to v6.11: mmap() and brk() have a merge of their own
+    clones_anon_vma: bool  # anon_vma chains are copied (v2.6.34, 5beb49305251)
+    dup_prefers_next: bool  # case 6 takes the anon_vma of next first (v6.3)
+    special_flags: int  # VM_SPECIAL: a range with one of these never merges
+    ignored_flags: int  # differ without harm
+    sticky_flags: int  # of these, kept by the merged VMA (v6.19)
+    absent_flags: int  # flags that this version does not know
+    has_uffd: bool  # v4.3
+    has_anon_name: bool  # v5.17
+    copied_dup: bool  # a moved range brings its anon_vma along (v6.18)
+    copied_uffd_stays_apart: bool  # a moved range with userfaultfd never merges (v7.3)
+    anon_pgoff: bool  # private file mappings must be contiguous in it too (v7.3)
+    notes: str = ""
+
+    def with_rule(self, rule: Rule) -> Kernel:
+        """Return this kernel under another rule."""
+        return replace(self, rule=rule)
+
+    def __str__(self) -> str:
+        return f"{self.version} ({self.rule.name})"
+
+
+class UnknownKernel(ValueError):
+    """A version or a moment that the engine does not know."""
+
+
+FIRST: Final = (2, 6, 12)
+LAST: Final = (7, 3)
+
+# 2.6.12 counted VM_DONTCOPY in; which version dropped it before 5.10 is not established, and the
+# engine takes 2.6.16.
+VM_SPECIAL: Final = vm.VM_IO | vm.VM_DONTEXPAND | vm.VM_PFNMAP | vm.VM_MIXEDMAP
+
+# The version that stands for a moment when only its name is given.
+MOMENTS: Final[dict[str, str]] = {
+    "pre_git": "6.0",
+    "regression": "6.1.0",
+    "workaround": "6.3",
+    "may_remove_vma": "6.5",
+    "case7_fix": "6.9",
+    "really_removed": "6.12",
+}
+
+_FLAGS_SINCE: Final = {
+    vm.VM_PFNMAP: (2, 6, 15),
+    vm.VM_MIXEDMAP: (2, 6, 25),
+    vm.VM_SOFTDIRTY: (3, 11),
+    vm.VM_MAYBE_GUARD: (6, 19),
+}
+_LAST_MINOR: Final[dict[tuple[int, ...], int]] = {
+    (3,): 19,
+    (4,): 20,
+    (5,): 19,
+    (6,): 19,
+    (7,): LAST[1],
+}
+_VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(-rc\d+|-standin)?")
+
+
+def _parse_version(text: str) -> tuple[int, ...] | None:
+    match = _VERSION.fullmatch(text)
+    if match is None:
+        return None
+    return tuple(int(part) for part in match.groups()[:4] if part is not None)
+
+
+def _exists(version: tuple[int, ...]) -> bool:
+    if version[:2] == (2, 6):
+        return len(version) > 2 and 12 <= version[2] <= 39
+    return version[0] > 2 and version[1] <= _LAST_MINOR.get(version[:1], -1)
+
+
+def _rule_of(version: tuple[int, ...]) -> Rule:
+    if version < (6, 1):
+        return PRE_GIT
+    if version < (6, 2):
+        # The stable line took the workaround with 6.1.11; a bare 6.1 is the release itself.
+        return WORKAROUND if version >= (6, 1, 11) else REGRESSION
+    if version < (6, 4):
+        return WORKAROUND
+    if version < (6, 8):
+        return CASE7_FIX if (6, 6, 24) <= version < (6, 7) else MAY_REMOVE_VMA
+    if version < (6, 12):
+        return CASE7_FIX
+    return REALLY_REMOVED
+
+
+def kernel(name: str) -> Kernel:
+    """Return the kernel that `name` stands for: a version (2.6.12 to 7.3) or a moment's name.
+
+    Raises UnknownKernel.
+    """
+    text = name.strip()
+    version = _parse_version(MOMENTS.get(text, text))
+    if version is None:
+        close = difflib.get_close_matches(text, MOMENTS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"or a moment: {', '.join(MOMENTS)}"
+        raise UnknownKernel(
+            f"unknown rule {name!r}: write a version from 2.6.12 to 7.3, such as 6.5, {hint}"
+        )
+    if not _exists(version):
+        raise UnknownKernel(f"there is no kernel {name!r} here: versions go from 2.6.12 to 7.3")
+    if version < (3,):
+        anon = Anon.EITHER_NULL
+    else:
+        anon = Anon.SINGULAR if version < (6, 16) else Anon.EITHER_SIDE
+    sticky = vm.VM_SOFTDIRTY | vm.VM_MAYBE_GUARD if version >= (6, 19) else 0
+    return Kernel(
+        version=MOMENTS.get(text, text).removeprefix("v"),
+        rule=_rule_of(version),
+        anon=anon,
+        ranges=version >= (6, 12),
+        case8_extends_curr=version < (4, 9),
+        mmap_expands=(6, 1) <= version < (6, 12),
+        clones_anon_vma=version >= (2, 6, 34),
+        dup_prefers_next=version >= (6, 3),
+        special_flags=VM_SPECIAL | (vm.VM_DONTCOPY if version < (2, 6, 16) else 0),
+        ignored_flags=sticky or (vm.VM_SOFTDIRTY if version >= (3, 14) else 0),
+        sticky_flags=sticky,
+        absent_flags=sum(bit for bit, since in _FLAGS_SINCE.items() if version < since),
+        has_uffd=version >= (4, 3),
+        has_anon_name=version >= (5, 17),
+        copied_dup=version >= (6, 18),
+        copied_uffd_stays_apart=version >= (7, 3),
+        anon_pgoff=version >= (7, 3),
+    )

@@ -1,0 +1,129 @@
+"""The tests that decide whether a VMA could take in a proposed range.
+
+Previous: kernels.py; next: outcome.py.
+
+Each function is named after the kernel's and asks in the kernel's order. It answers with a Verdict:
+OK, or the first check that failed. Since the order is fixed, the verdict tells the whole story:
+what comes before it held, what comes after it was never asked.
+"""
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from vmakernel.kernels import Anon, Kernel
+from vmakernel.vma import VMA, AnonVma, Proposal
+
+
+class Verdict(StrEnum):
+    """OK, or the check that refused; in the order in which they are asked."""
+
+    POLICY = "policy"
+    FLAGS = "flags"
+    FILE = "file"
+    CLOSE = "close"
+    UFFD = "uffd"
+    NAME = "name"
+    ANON_VMA = "anon_vma"
+    PGOFF = "pgoff"
+    OK = "ok"
+
+
+ORDER: Final = tuple(Verdict)[:-1]
+
+
+def is_mergeable_vma(kernel: Kernel, vma: VMA, proposal: Proposal, *, close: bool) -> Verdict:
+    """Compare everything but place; `close` is whether the rule refuses `vma` for its ->close.
+
+    (is_mergeable_vma(), plus the mempolicy, which vma_merge() itself compared first up to v6.11.)
+    """
+    if vma.policy != proposal.policy:
+        return Verdict.POLICY
+    if (vma.vm_flags ^ proposal.vm_flags) & ~kernel.ignored_flags:
+        return Verdict.FLAGS
+    if vma.vm_file != proposal.vm_file:
+        return Verdict.FILE
+    if close:
+        return Verdict.CLOSE
+    if kernel.has_uffd and (
+        vma.userfaultfd != proposal.userfaultfd
+        or (proposal.userfaultfd and proposal.copied and kernel.copied_uffd_stays_apart)
+    ):
+        return Verdict.UFFD
+    if kernel.has_anon_name and vma.anon_name != proposal.anon_name:
+        return Verdict.NAME
+    return Verdict.OK
+
+
+def is_mergeable_anon_vma(kernel: Kernel, vma: VMA, proposal: Proposal) -> bool:
+    """True where `vma` may take in the range as far as anonymous pages go (is_mergeable_anon_vma())."""
+    ours, theirs = vma.anon_vma, proposal.anon_vma
+    if ours is not None and theirs is not None:
+        return ours.name == theirs.name
+    if kernel.anon is Anon.EITHER_NULL:
+        return True
+    if kernel.anon is Anon.SINGULAR:
+        # An unfaulted VMA has an empty chain, which list_is_singular() does not accept either.
+        return (ours is None and theirs is None) or (ours is not None and ours.singular)
+    if ours is None and theirs is not None:
+        # An extension has no VMA of its own yet whose ancestry could matter.
+        known = proposal.curr is not None or (proposal.copied and kernel.copied_dup)
+        return theirs.singular or not known
+    return ours is None or ours.singular
+
+
+def compatible_anon_vmas(a: AnonVma | None, b: AnonVma | None) -> bool:
+    """True where prev and next may become one as far as anonymous pages go."""
+    return a is None or b is None or a.name == b.name
+
+
+def can_vma_merge_before(kernel: Kernel, proposal: Proposal) -> Verdict:
+    """Could the range join the front of next? (can_vma_merge_before())"""
+    vma = proposal.next
+    assert vma is not None
+    verdict = is_mergeable_vma(kernel, vma, proposal, close=kernel.rule.refuses_next(vma, proposal))
+    if verdict is not Verdict.OK:
+        return verdict
+    if not is_mergeable_anon_vma(kernel, vma, proposal):
+        return Verdict.ANON_VMA
+    if vma.vm_pgoff != proposal.vm_pgoff + proposal.pages:
+        return Verdict.PGOFF
+    return Verdict.OK
+
+
+def can_vma_merge_after(kernel: Kernel, proposal: Proposal) -> Verdict:
+    """Could the range join the end of prev? (can_vma_merge_after())"""
+    vma = proposal.prev
+    assert vma is not None
+    verdict = is_mergeable_vma(kernel, vma, proposal, close=kernel.rule.refuses_prev(vma, proposal))
+    if verdict is not Verdict.OK:
+        return verdict
+    if not is_mergeable_anon_vma(kernel, vma, proposal):
+        return Verdict.ANON_VMA
+    if vma.vm_pgoff + vma.pages != proposal.vm_pgoff:
+        return Verdict.PGOFF
+    return Verdict.OK
+
+
+class Asked(NamedTuple):
+    """One question put during a decision, and its verdict."""
+
+    where: str  # the kernel's function
+    role: str  # prev or next
+    vma: VMA
+    verdict: Verdict
+
+
+def ask_prev(kernel: Kernel, proposal: Proposal) -> Asked | None:
+    """Ask prev, if it touches the range."""
+    prev = proposal.prev
+    if prev is None or prev.vm_end != proposal.vm_start:
+        return None
+    return Asked("can_vma_merge_after", "prev", prev, can_vma_merge_after(kernel, proposal))
+
+
+def ask_next(kernel: Kernel, proposal: Proposal) -> Asked | None:
+    """Ask next, if it touches the range."""
+    next = proposal.next
+    if next is None or next.vm_start != proposal.vm_end:
+        return None
+    return Asked("can_vma_merge_before", "next", next, can_vma_merge_before(kernel, proposal))
