@@ -1,9 +1,4 @@
-"""Set the course up and run it. `make` calls this; without make, call it with any Python 3.11 or newer.
-
-    python3 tools/course.py lab [flags of jupyter lab]     open the lessons
-    python3 tools/course.py test                           check everything
-    python3 tools/course.py notebooks [--check] [FILE …]   run the lessons anew and store what they show
-    python3 tools/course.py update                         fetch newer lessons; yours are kept
+"""Set the course up and run it. `make` calls this; without make, any Python from 3.11 on does.
 
 Standard library only. Everything that is made stays inside the repository: packages in .venv/,
 what Jupyter, IPython and matplotlib write in .jupyter/.
@@ -28,6 +23,12 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 READY = VENV / "ready"
 STATE = ROOT / ".jupyter"
 MINE = ROOT / "mine"
+
+USAGE = """\
+python3 tools/course.py lab [FLAG ...]                 open the lessons in JupyterLab
+python3 tools/course.py test                           check everything
+python3 tools/course.py update                         fetch newer lessons; yours are kept
+python3 tools/course.py notebooks [--check] [FILE ...] run lessons anew, store what they show"""
 
 NOTEBOOK_TESTS = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "60"]
 CHECKS = [
@@ -74,14 +75,12 @@ def module(*command: str | Path) -> int:
 def git(*arguments: str) -> str:
     """Give what a git command prints; Trouble if it fails."""
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, check=True, text=True, encoding="utf-8", capture_output=True
-        )
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
     except FileNotFoundError:
         raise Trouble("This needs git: install it, then run the same command again.") from None
-    except subprocess.CalledProcessError as failed:
-        raise Trouble(f"git {arguments[0]} says: {failed.stderr.strip()}") from None
-    return done.stdout
+    if done.returncode:
+        raise Trouble(f"git {arguments[0]} says: {os.fsdecode(done.stderr).strip()}")
+    return os.fsdecode(done.stdout)
 
 
 # --- the environment -------------------------------------------------------------------------
@@ -103,13 +102,14 @@ def make_environment() -> None:
         create(uv)
     else:
         print("Bringing the environment in .venv up to date ...", flush=True)
-    install = [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install"]
-    if run(*install, "--quiet", "--require-hashes", "-r", "requirements.txt"):
+    pip = [uv, "pip"] if uv else [str(PYTHON), "-m", "pip"]
+    install = [*pip, "install", "--quiet", *(["--python", str(PYTHON)] if uv else [])]
+    if run(*install, "--require-hashes", "-r", "requirements.txt"):
         raise Trouble(
             "The packages could not be installed, for the reason above: "
             "check that this computer is online, then run the same command again."
         )
-    if run(*install, "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."):
+    if run(*install, "--no-deps", "--no-build-isolation", "--editable", "."):
         raise Trouble("vmakernel itself could not be installed, for the reason above.")
     READY.write_text(json.dumps(wanted), encoding="utf-8")
 
@@ -135,7 +135,7 @@ def create(uv: str | None) -> None:
         if run(uv, "venv", "--quiet", "--python", ">=3.11", VENV):
             raise Trouble("uv could not make .venv, for the reason above.")
         return
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is read by whatever Python there is
         raise Trouble(
             f"The course needs Python 3.11 or newer and this is {sys.version.split()[0]}: "
             "install a newer one and say `make lab PYTHON=python3.12`, or install uv."
@@ -159,17 +159,17 @@ def lab(flags: list[str]) -> int:
     trust(own_lessons())
     command = [str(PYTHON), "-m", "jupyterlab", "notebooks/00-start-here.ipynb"]
     command += ["--ServerApp.ip=127.0.0.1", "--LabApp.extension_manager=readonly"]
+    command.append("--KernelManager.transport_encryption=auto")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
-    os.chdir(ROOT)
-    if os.name == "nt":
-        return run(*command, *flags)
-    # Become Jupyter, so that Ctrl-C reaches it and nothing else.
-    os.execve(PYTHON, command + flags, surroundings())
+    if os.name == "posix":  # become Jupyter, so that Ctrl-C is between it and the reader
+        os.chdir(ROOT)
+        os.execve(PYTHON, [*command, *flags], surroundings())
+    return run(*command, *flags)
 
 
 def quiet_settings() -> None:
-    """Turn off the news pop-up and the look for updates, unless the reader has chosen otherwise."""
+    """Turn off the news pop-up and the update check, unless the reader has chosen otherwise."""
     settings = STATE / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     if not settings.exists():
         settings.parent.mkdir(parents=True, exist_ok=True)
@@ -179,13 +179,14 @@ def quiet_settings() -> None:
 def own_lessons() -> list[Path]:
     """List the notebooks that are part of the course, and not those a reader put beside them."""
     try:
-        return [ROOT / name for name in git("ls-files", "-z", "notebooks/*.ipynb").split("\0") if name]
+        names = git("ls-files", "-z", "notebooks/*.ipynb").split("\0")
     except Trouble:  # a download without git
         return sorted(LESSONS.glob("*.ipynb"))
+    return [ROOT / name for name in names if name]
 
 
 def trust(notebooks: list[Path]) -> None:
-    """Sign notebooks that changed since the last time: JupyterLab hides stored pictures until then."""
+    """Sign what changed since the last time: until then JupyterLab hides stored pictures."""
     last = STATE / "data/trusted"
     since = last.stat().st_mtime if last.exists() else 0.0
     changed = [path for path in notebooks if path.exists() and path.stat().st_mtime > since]
@@ -202,7 +203,7 @@ def test() -> int:
     make_environment()
     failed = []
     for check in CHECKS:
-        print("\n$", " ".join(check[:1] if check[0] == "pytest" else check), flush=True)
+        print("\n$", *check, flush=True)
         if module(*check):
             failed.append(check[0])
     if failed:
@@ -219,6 +220,8 @@ def notebooks(arguments: list[str]) -> int:
 def update() -> int:
     """Fetch newer lessons, first moving what the reader changed in the same ones to mine/."""
     git("fetch", "--quiet")
+    if git("rev-list", "@{upstream}..HEAD"):
+        raise Trouble("You have commits of your own here: `git pull --rebase` joins them.")
     theirs = set(git("diff", "--name-only", "-z", "HEAD...@{upstream}").split("\0"))
     yours = set(git("diff", "--name-only", "-z", "HEAD", "--", "notebooks").split("\0"))
     both = sorted(yours & theirs - {""})
@@ -248,7 +251,7 @@ def main(arguments: list[str]) -> int:
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 2
-    print(f"Say one of:{__doc__.split(chr(10) * 2)[1]}".replace("    ", "\n  "), file=sys.stderr)
+    print(f"Say one of these:\n{USAGE}", file=sys.stderr)
     return 2
 
 

@@ -14,6 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
 SECONDS_PER_CELL = 60
@@ -34,6 +35,7 @@ def executed(path: Path) -> str:
         record_timing=False,
         store_widget_state=False,
         coalesce_streams=True,
+        config=Config(KernelManager={"transport_encryption": "auto"}),
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
@@ -46,13 +48,14 @@ def executed(path: Path) -> str:
 def read(path: Path) -> NotebookNode:
     """Read a notebook; Failed if it is none."""
     try:
-        return nbformat.read(path, as_version=4)
+        notebook: NotebookNode = nbformat.read(path, as_version=4)
     except (ValueError, nbformat.ValidationError) as error:
         raise Failed(f"{path.name} is not a notebook: {str(error).splitlines()[0]}") from None
+    return notebook
 
 
 def canonical(notebook: NotebookNode) -> str:
-    """Write a notebook without what differs from run to run, machine to machine, editor to editor."""
+    """Write a notebook without what differs from run to run or from machine to machine."""
     notebook.metadata.kernelspec = {
         "display_name": "Python 3 (ipykernel)",
         "language": "python",
@@ -66,11 +69,12 @@ def canonical(notebook: NotebookNode) -> str:
         for output in cell.get("outputs", []):
             # The view of a widget is an id; what it showed is gone with its kernel.
             output.get("data", {}).pop(WIDGET_VIEW, None)
-    return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
+    text: str = nbformat.writes(notebook, version=4)
+    return text.rstrip("\n") + "\n"
 
 
 def faults(notebook: NotebookNode) -> list[str]:
-    """Tell what strict nbval would let pass: cells never run, out of order, or ending in an error."""
+    """Tell what nbval lets pass: cells never run, run out of order, or ending in an error."""
     found = []
     expected = 1
     for number, cell in enumerate(notebook.cells, 1):
@@ -80,7 +84,7 @@ def faults(notebook: NotebookNode) -> list[str]:
         if count is None:
             found.append(f"cell {number} was never run")
         elif count != expected:
-            found.append(f"cell {number} is stored as run {count}, a fresh kernel makes it {expected}")
+            found.append(f"cell {number} was run as number {count} instead of {expected}")
         expected += 1
         tags = cell.metadata.get("tags", [])
         errors = [output for output in cell.outputs if output.output_type == "error"]
@@ -107,7 +111,7 @@ def reason(error: Exception) -> str:
 def main() -> int:
     """Run the notebooks named, or all lessons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, name what would change")
+    parser.add_argument("--check", action="store_true", help="write nothing, name what drifts")
     parser.add_argument("notebook", nargs="*", type=Path, help="default: every lesson")
     options = parser.parse_args()
     paths = options.notebook or sorted(LESSONS.glob("*.ipynb"))
