@@ -49,9 +49,7 @@ def pinned() -> list[Requirement]:
 
 def test_conda_users_get_the_same_set() -> None:
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
-    listed = [
-        Requirement(line) for line in re.findall(r"^  - (\S+)$", text, re.M) if "pip" not in line
-    ]
+    listed = [Requirement(line) for line in re.findall(r"^  - (\S+[<>]\S+)$", text, re.M)]
     conda_only = {"matplotlib-base": "matplotlib"}  # matplotlib without a desktop toolkit
 
     by_name = {canonicalize_name(conda_only.get(r.name, r.name)): r.specifier for r in listed}
