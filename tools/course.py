@@ -62,9 +62,9 @@ def surroundings() -> dict[str, str]:
     return inherited | {name: str(STATE / folder) for name, folder in own.items()} | {"PATH": path}
 
 
-def run(*command: str | Path) -> int:
-    """Run a program in the surroundings of the course, from the top of the repository."""
-    return subprocess.run(command, cwd=ROOT, env=surroundings(), check=False).returncode
+def run(*command: str | Path, env: dict[str, str] | None = None) -> int:
+    """Run a program from the top of the repository, unless told otherwise in `surroundings()`."""
+    return subprocess.run(command, cwd=ROOT, env=env or surroundings(), check=False).returncode
 
 
 def module(*command: str | Path) -> int:
@@ -104,12 +104,13 @@ def make_environment() -> None:
         print("Bringing the environment in .venv up to date ...", flush=True)
     pip = [uv, "pip"] if uv else [str(PYTHON), "-m", "pip"]
     install = [*pip, "install", "--quiet", *(["--python", str(PYTHON)] if uv else [])]
-    if run(*install, "--require-hashes", "-r", "requirements.txt"):
+    theirs = dict(os.environ)  # the reader's own mirror, proxy and download cache
+    if run(*install, "--require-hashes", "-r", "requirements.txt", env=theirs):
         raise Trouble(
             "The packages could not be installed, for the reason above: "
             "check that this computer is online, then run the same command again."
         )
-    if run(*install, "--no-deps", "--no-build-isolation", "--editable", "."):
+    if run(*install, "--no-deps", "--no-build-isolation", "--editable", ".", env=theirs):
         raise Trouble("vmakernel itself could not be installed, for the reason above.")
     READY.write_text(json.dumps(wanted), encoding="utf-8")
 
@@ -158,7 +159,8 @@ def lab(flags: list[str]) -> int:
     quiet_settings()
     trust(own_lessons())
     command = [str(PYTHON), "-m", "jupyterlab", "notebooks/00-start-here.ipynb"]
-    command += ["--ServerApp.ip=127.0.0.1", "--LabApp.extension_manager=readonly"]
+    command += [f"--ServerApp.root_dir={ROOT}", "--ServerApp.ip=127.0.0.1"]
+    command.append("--LabApp.extension_manager=readonly")
     command.append("--KernelManager.transport_encryption=auto")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
