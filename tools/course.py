@@ -30,6 +30,16 @@ python3 tools/course.py test                           check everything
 python3 tools/course.py update                         fetch newer lessons; yours are kept
 python3 tools/course.py notebooks [--check] [FILE ...] run lessons anew, store what they show"""
 
+LAB = [
+    f"--ServerApp.root_dir={ROOT}",
+    "--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb",
+    "--ServerApp.ip=127.0.0.1",
+    "--KernelManager.transport_encryption=auto",
+    # These would look for programs all over the computer, and for packages on the network.
+    "--LanguageServerManager.autodetect=False",
+    "--LabApp.extension_manager=readonly",
+    "--Application.log_level=WARN",
+]
 NOTEBOOK_TESTS = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "60"]
 CHECKS = [
     ["ruff", "format", "--check", "."],
@@ -62,14 +72,15 @@ def surroundings() -> dict[str, str]:
     return inherited | {name: str(STATE / folder) for name, folder in own.items()} | {"PATH": path}
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None) -> int:
+def run(*command: str | Path, env: dict[str, str] | None = None, quiet: bool = False) -> int:
     """Run a program from the top of the repository, unless told otherwise in `surroundings()`."""
-    return subprocess.run(command, cwd=ROOT, env=env or surroundings(), check=False).returncode
+    out = subprocess.DEVNULL if quiet else None
+    return subprocess.run(command, cwd=ROOT, env=env or surroundings(), stdout=out).returncode
 
 
-def module(*command: str | Path) -> int:
+def module(*command: str | Path, quiet: bool = False) -> int:
     """Run a module of the environment, as `python -m` does."""
-    return run(PYTHON, "-m", *command)
+    return run(PYTHON, "-m", *command, quiet=quiet)
 
 
 def git(*arguments: str) -> str:
@@ -158,12 +169,10 @@ def lab(flags: list[str]) -> int:
     make_environment()
     quiet_settings()
     trust(own_lessons())
-    command = [str(PYTHON), "-m", "jupyterlab", "notebooks/00-start-here.ipynb"]
-    command += [f"--ServerApp.root_dir={ROOT}", "--ServerApp.ip=127.0.0.1"]
-    command.append("--LabApp.extension_manager=readonly")
-    command.append("--KernelManager.transport_encryption=auto")
+    command = [str(PYTHON), "-m", "jupyterlab", *LAB]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
+    print("Opening the lessons in your browser; Ctrl-C here closes them.", flush=True)
     if os.name == "posix":  # become Jupyter, so that Ctrl-C is between it and the reader
         os.chdir(ROOT)
         os.execve(PYTHON, [*command, *flags], surroundings())
@@ -194,7 +203,7 @@ def trust(notebooks: list[Path]) -> None:
     changed = [path for path in notebooks if path.exists() and path.stat().st_mtime > since]
     if changed:
         now = time.time()
-        if module("jupyter", "trust", *changed):
+        if module("jupyter", "trust", "--log-level=WARN", *changed, quiet=True):
             raise Trouble("The lessons could not be signed, for the reason above.")
         last.touch()
         os.utime(last, (now, now))
