@@ -1,8 +1,7 @@
 """A small model of how the Linux kernel merges VMAs, from 2.6.12 to 7.3.
 
-Read the files in this order, each builds on the ones before:
-flags, vma, layout, kernels, predicates, outcome, geometry, eight_cases, ranges, tree, space, callers,
-replay.
+Read the files in this order, each builds on the ones before: flags, vma, layout, kernels,
+predicates, outcome, geometry, eight_cases, ranges, tree, space, callers, replay, explain.
 """
 
 from vmakernel.flags import NotationError

@@ -145,7 +145,7 @@ def may_split(vma: VMA) -> bool:
 
 
 def unmap(space: AddressSpace, kernel: Kernel, start: int, end: int) -> Result:
-    """Run munmap() over `start` to `end`: split at the edges, then ->close whatever lies between."""
+    """Run munmap() over `start` to `end`: split at the edges, then ->close what lies between."""
     clone = kernel.clones_anon_vma
     _, vma, _ = space.tree.around(start)
     if vma is not None and vma.vm_start < start:

@@ -8,10 +8,12 @@ from vmakernel.kernels import Kernel
 from vmakernel.outcome import Outcome, Refusal, no_match, refused
 from vmakernel.predicates import (
     Asked,
-    Verdict,
+    agreed,
     ask_next,
     ask_prev,
-    compatible_anon_vmas,
+    ask_removal,
+    ask_sides,
+    objected,
 )
 from vmakernel.vma import VMA, Proposal
 
@@ -20,11 +22,8 @@ def vma_merge(kernel: Kernel, proposal: Proposal) -> Outcome:
     """Decide whether and how a range merges with its neighbours (vma_merge(), v2.6.12 to v6.11)."""
     if proposal.vm_flags & kernel.special_flags:
         return refused((), Refusal.SPECIAL)
-    before, after = ask_prev(kernel, proposal), ask_next(kernel, proposal)
-    left, right = match(before), match(after)
-    if left and right and not compatible_anon_vmas(left.anon_vma, right.anon_vma):
-        right = None
-    return _pick_case(kernel, proposal, left, right, questions(before, after))
+    left, right, asked = ask_sides(kernel, proposal)
+    return _pick_case(kernel, proposal, left, right, asked)
 
 
 def mmap_expand(kernel: Kernel, proposal: Proposal) -> Outcome:
@@ -35,21 +34,11 @@ def mmap_expand(kernel: Kernel, proposal: Proposal) -> Outcome:
     if proposal.vm_flags & kernel.special_flags:
         return refused((), Refusal.SPECIAL)
     after = ask_next(kernel, proposal)
-    right = match(after)
+    right = agreed(after)
     if right:
         proposal = proposal._replace(anon_vma=right.anon_vma)
     before = ask_prev(kernel, proposal)
-    return _pick_case(kernel, proposal, match(before), right, questions(after, before))
-
-
-def match(asked: Asked | None) -> VMA | None:
-    """Return the neighbour that was asked, if it said yes."""
-    return asked.vma if asked and asked.verdict is Verdict.OK else None
-
-
-def questions(*asked: Asked | None) -> tuple[Asked, ...]:
-    """Return the questions that were really put."""
-    return tuple([question for question in asked if question])
+    return _pick_case(kernel, proposal, agreed(before), right, after + before)
 
 
 def _pick_case(
@@ -60,22 +49,30 @@ def _pick_case(
     asked: tuple[Asked, ...],
 ) -> Outcome:
     """Pick the case from the sides that match, unless the rule protects whoever would vanish."""
-    rule, curr = kernel.rule, proposal.curr
+    curr = proposal.curr
+    whole = curr if curr and (curr.vm_start, curr.vm_end) == proposal[:2] else None
+    upwards = kernel.case8_extends_curr
     if left and right:
         case = 6 if curr else 1
-        if curr and rule.refuses_removal(curr, proposal, case):
-            return refused(asked, Refusal.CLOSE, case)
-        if not rule.refuses_removal(right, proposal, case):
+        if curr:
+            asked += (doubt := ask_removal(kernel, proposal, "curr", curr, case))
+            if objected(doubt):
+                return refused(asked, Refusal.CLOSE, case)
+        asked += (doubt := ask_removal(kernel, proposal, "next", right, case))
+        if not objected(doubt):
             return take_both(kernel, proposal, left, right, asked)
     if left:
-        if curr and proposal.vm_end == curr.vm_end and rule.refuses_removal(curr, proposal, 7):
-            return refused(asked, Refusal.CLOSE, 7)
+        if whole:
+            asked += (doubt := ask_removal(kernel, proposal, "curr", whole, 7))
+            if objected(doubt):
+                return refused(asked, Refusal.CLOSE, 7)
         return take_prev(kernel, proposal, left, asked)
     if right:
-        if curr is None or curr.vm_start < proposal.vm_start:
-            return take_next(kernel, proposal, right, asked)
-        upwards = kernel.case8_extends_curr
-        if rule.refuses_removal(right if upwards else curr, proposal, 8):
-            return refused(asked, Refusal.CLOSE, 8)
-        return (take_next_upwards if upwards else take_next)(kernel, proposal, right, asked)
+        if whole:
+            role, goes = ("next", right) if upwards else ("curr", whole)
+            asked += (doubt := ask_removal(kernel, proposal, role, goes, 8))
+            if objected(doubt):
+                return refused(asked, Refusal.CLOSE, 8)
+        take = take_next_upwards if whole and upwards else take_next
+        return take(kernel, proposal, right, asked)
     return no_match(proposal, asked)

@@ -61,11 +61,13 @@ class Rule:
         """True where can_vma_merge_after() refuses `vma` for its ->close."""
         return self.after and vma.has_close
 
+    def asks_removal(self, case: int) -> bool:
+        """True where the VMA that this case would remove is asked for its ->close."""
+        return self.removed is Removal.ALWAYS or (self.removed is Removal.CASE_7 and case == 7)
+
     def refuses_removal(self, vma: VMA, proposal: Proposal, case: int) -> bool:
         """True where a merge may not remove `vma` because its ->close would be lost."""
-        if self.removed is Removal.NEVER or not vma.has_close:
-            return False
-        return self.removed is Removal.ALWAYS or case == 7
+        return self.asks_removal(case) and vma.has_close
 
     def toggled(self, **changes: object) -> Rule:
         """Return a rule of the learner's own: this one with some fields changed."""
@@ -180,6 +182,15 @@ MOMENTS: Final[dict[str, str]] = {
     "really_removed": "6.12",
 }
 
+# Where a learner's own rule asks about ->close: ``6.5:both`` is 6.5 with the test on both sides.
+TOGGLES: Final[dict[str, dict[str, object]]] = {
+    "none": {"before": False, "after": False, "removed": Removal.NEVER},
+    "before": {"before": True, "after": False, "removed": Removal.NEVER},
+    "after": {"before": False, "after": True, "removed": Removal.NEVER},
+    "both": {"before": True, "after": True, "removed": Removal.NEVER},
+    "removed": {"before": False, "after": False, "removed": Removal.ALWAYS},
+}
+
 _FLAGS_SINCE: Final = {
     vm.VM_PFNMAP: (2, 6, 15),
     vm.VM_MIXEDMAP: (2, 6, 25),
@@ -229,7 +240,15 @@ def kernel(name: str) -> Kernel:
 
     Raises UnknownKernel.
     """
-    text = name.strip()
+    text, colon, test = name.strip().partition(":")
+    if colon:
+        base = kernel(text)
+        if test not in TOGGLES:
+            raise UnknownKernel(
+                f"unknown close test {test!r} in {name!r}: write one of "
+                + ", ".join([f"{text}:{toggle}" for toggle in TOGGLES])
+            )
+        return base.with_rule(base.rule.toggled(name=test, **TOGGLES[test]))
     version = _parse_version(MOMENTS.get(text, text))
     if version is None:
         close = difflib.get_close_matches(text, MOMENTS, n=1)
@@ -263,3 +282,19 @@ def kernel(name: str) -> Kernel:
         copied_uffd_stays_apart=version >= (7, 3),
         anon_pgoff=version >= (7, 3),
     )
+
+
+def rules_table() -> str:
+    """Return the rules of history as a table: name, versions, where ->close is asked, commit."""
+    spans = (
+        "2.6.12 - 6.0",
+        "6.1.0 - 6.1.10",
+        "6.1.11 - 6.3",
+        "6.4 - 6.7",
+        "6.8 - 6.11",
+        "6.12 - 7.3",
+    )
+    lines = [f"{'rule':16}{'versions':16}{'commit':14}close test"]
+    for rule, span in zip(RULES, spans, strict=True):
+        lines.append(f"{rule.name:16}{span:16}{rule.commit:14}{rule.summary}")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The one line that shows a layout: ``AAAA|BB..|CC``, a letter a page, dots where nothing is mapped.
+"""The one line that shows a layout: ``AAAA|BB..|CC``, a letter a page, dots for holes.
 
 Previous: vma.py; next: kernels.py.
 """
@@ -38,7 +38,7 @@ def strip(vmas: Iterable[VMA], end: int = 0) -> str:
 
 
 def parse_layout(text: str) -> list[VMA]:
-    """Return the VMAs that `text` describes: a strip, VMAs in notation, or both as a repr shows them.
+    """Return the VMAs that `text` describes: a strip, VMAs in notation, or both as in a repr.
 
     From a strip alone every VMA is private anonymous memory, readable and writable.
     Raises NotationError.

@@ -70,7 +70,7 @@ class Outcome(NamedTuple):
 
 
 def refused(asked: tuple[Asked, ...], refusal: Refusal, case: int = 0) -> Outcome:
-    """Return the outcome in which nothing changes; `case` names what was refused, if that is known."""
+    """Return the outcome in which nothing changes; `case` names what was refused, if known."""
     return Outcome(case, None, (), (), (), asked, refusal)
 
 

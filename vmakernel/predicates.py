@@ -55,7 +55,7 @@ def is_mergeable_vma(kernel: Kernel, vma: VMA, proposal: Proposal, *, close: boo
 
 
 def is_mergeable_anon_vma(kernel: Kernel, vma: VMA, proposal: Proposal) -> bool:
-    """True where `vma` may take in the range as far as anonymous pages go (is_mergeable_anon_vma())."""
+    """True where `vma` may take in the range as far as anonymous pages go."""
     ours, theirs = vma.anon_vma, proposal.anon_vma
     if ours is not None and theirs is not None:
         return ours.name == theirs.name
@@ -113,17 +113,51 @@ class Asked(NamedTuple):
     verdict: Verdict
 
 
-def ask_prev(kernel: Kernel, proposal: Proposal) -> Asked | None:
+def ask_prev(kernel: Kernel, proposal: Proposal) -> tuple[Asked, ...]:
     """Ask prev, if it touches the range."""
     prev = proposal.prev
     if prev is None or prev.vm_end != proposal.vm_start:
-        return None
-    return Asked("can_vma_merge_after", "prev", prev, can_vma_merge_after(kernel, proposal))
+        return ()
+    return (Asked("can_vma_merge_after", "prev", prev, can_vma_merge_after(kernel, proposal)),)
 
 
-def ask_next(kernel: Kernel, proposal: Proposal) -> Asked | None:
+def ask_next(kernel: Kernel, proposal: Proposal) -> tuple[Asked, ...]:
     """Ask next, if it touches the range."""
     next = proposal.next
     if next is None or next.vm_start != proposal.vm_end:
-        return None
-    return Asked("can_vma_merge_before", "next", next, can_vma_merge_before(kernel, proposal))
+        return ()
+    return (Asked("can_vma_merge_before", "next", next, can_vma_merge_before(kernel, proposal)),)
+
+
+def agreed(asked: tuple[Asked, ...]) -> VMA | None:
+    """Return the VMA that was asked, if it said yes."""
+    return asked[0].vma if asked and asked[0].verdict is Verdict.OK else None
+
+
+def ask_sides(
+    kernel: Kernel, proposal: Proposal
+) -> tuple[VMA | None, VMA | None, tuple[Asked, ...]]:
+    """Ask prev, then next, and whether the two suit each other; return those that agreed."""
+    before, after = ask_prev(kernel, proposal), ask_next(kernel, proposal)
+    left, right = agreed(before), agreed(after)
+    if left and right and not compatible_anon_vmas(left.anon_vma, right.anon_vma):
+        right = None
+    return left, right, before + after
+
+
+def ask_removal(
+    kernel: Kernel, proposal: Proposal, role: str, vma: VMA, case: int
+) -> tuple[Asked, ...]:
+    """Ask a VMA that this case would remove, if the rule wants it asked.
+
+    (In vma_merge() for case 7 from v6.8 to v6.11; can_merge_remove_vma() since v6.12.)
+    """
+    where = "can_merge_remove_vma" if kernel.ranges else "vma_merge"
+    if kernel.rule.refuses_removal(vma, proposal, case):
+        return (Asked(where, role, vma, Verdict.CLOSE),)
+    return (Asked(where, role, vma, Verdict.OK),) if kernel.rule.asks_removal(case) else ()
+
+
+def objected(asked: tuple[Asked, ...]) -> bool:
+    """True where the VMA that was asked said no."""
+    return bool(asked) and asked[0].verdict is not Verdict.OK

@@ -6,15 +6,14 @@ The close test has left the predicates: can_merge_remove_vma() is asked of a VMA
 go, and of no other (01c373e9a5ce).
 """
 
-from vmakernel.eight_cases import match, questions
 from vmakernel.geometry import take_both, take_next, take_prev
 from vmakernel.kernels import Kernel
 from vmakernel.outcome import Outcome, Refusal, no_match, refused
 from vmakernel.predicates import (
     Asked,
-    ask_next,
-    ask_prev,
-    compatible_anon_vmas,
+    ask_removal,
+    ask_sides,
+    objected,
 )
 from vmakernel.vma import VMA, Proposal
 
@@ -23,36 +22,31 @@ def vma_merge_new_range(kernel: Kernel, proposal: Proposal) -> Outcome:
     """Decide a range where nothing is mapped yet (vma_merge_new_range(), since v6.12)."""
     if proposal.vm_flags & kernel.special_flags:
         return refused((), Refusal.SPECIAL)
-    left, right, asked = _sides(kernel, proposal)
-    if left and right and kernel.rule.refuses_removal(right, proposal, 1):
-        right = None  # settle for prev alone
+    left, right, asked = ask_sides(kernel, proposal)
+    if left and right:
+        asked += (doubt := ask_removal(kernel, proposal, "next", right, 1))
+        if objected(doubt):
+            right = None  # settle for prev alone
     return _take(kernel, proposal, left, right, asked)
 
 
 def vma_merge_existing_range(kernel: Kernel, proposal: Proposal) -> Outcome:
     """Decide a range inside one VMA that is about to change (vma_merge_existing_range(), v6.12)."""
-    rule, curr = kernel.rule, proposal.curr
+    curr = proposal.curr
     assert curr is not None
     if proposal.vm_flags & kernel.special_flags:
         return refused((), Refusal.SPECIAL)
-    left, right, asked = _sides(kernel, proposal)
-    whole = proposal.vm_start == curr.vm_start and proposal.vm_end == curr.vm_end
-    if whole and (left or right):
+    left, right, asked = ask_sides(kernel, proposal)
+    if (left or right) and (curr.vm_start, curr.vm_end) == proposal[:2]:
         case = (6 if right else 7) if left else 8
-        if rule.refuses_removal(curr, proposal, case):
+        asked += (doubt := ask_removal(kernel, proposal, "curr", curr, case))
+        if objected(doubt):
             return refused(asked, Refusal.CLOSE, case)  # all or nothing: no partial merge
-    if left and right and rule.refuses_removal(right, proposal, 6):
-        right = None
+    if left and right:
+        asked += (doubt := ask_removal(kernel, proposal, "next", right, 6))
+        if objected(doubt):
+            right = None
     return _take(kernel, proposal, left, right, asked)
-
-
-def _sides(kernel: Kernel, proposal: Proposal) -> tuple[VMA | None, VMA | None, tuple[Asked, ...]]:
-    """Ask prev, then next, and whether the two suit each other."""
-    before, after = ask_prev(kernel, proposal), ask_next(kernel, proposal)
-    left, right = match(before), match(after)
-    if left and right and not compatible_anon_vmas(left.anon_vma, right.anon_vma):
-        right = None
-    return left, right, questions(before, after)
 
 
 def _take(

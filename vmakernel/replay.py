@@ -5,13 +5,16 @@ Previous: callers.py; next: explain.py.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple, TextIO
 
 from vmakernel import callers
 from vmakernel.callers import Result
 from vmakernel.flags import NotationError, parse_flags
 from vmakernel.kernels import Kernel
+from vmakernel.layout import parse_layout
 from vmakernel.space import AddressSpace, SpaceError
 from vmakernel.vma import VMA, Attributes, ops_of, parse_attributes, parse_range, parse_vma
 
@@ -25,9 +28,14 @@ class Operation(NamedTuple):
     vm_flags: int | None = None  # None: keep what the VMA has
     attributes: Attributes = Attributes()
     name: str = ""  # mremap: the VMA to grow, by end - start pages
+    text: str = ""  # as it was written
+
+    def __str__(self) -> str:
+        return self.text
 
 
-KINDS = ("new", "mmap", "modify", "mremap", "protect", "unmap")
+_IDENTITY: Final = re.compile(r"[^=|\s]*(?:\d[^=|\s]*|:)")
+KINDS: Final = ("new", "mmap", "modify", "mremap", "protect", "unmap")
 
 
 @lru_cache(maxsize=65536)
@@ -44,7 +52,7 @@ def parse_operation(text: str) -> Operation:
         name, plus, pages = rest.rpartition("+")
         if not plus or not pages.isdecimal() or int(pages) == 0:
             raise NotationError(f"{text!r}: write mremap NAME+PAGES, such as mremap P+4")
-        return Operation(kind, 0, int(pages), name=name.strip())
+        return Operation(kind, 0, int(pages), name=name.strip(), text=text)
     place, colon, what = rest.partition(":")
     flags, _, attributes = what.partition(",")
     if not colon:
@@ -53,13 +61,12 @@ def parse_operation(text: str) -> Operation:
     if kind == "unmap":
         if colon or attributes:
             raise NotationError(f"{text!r}: unmap takes a range alone, such as unmap 4-8")
-        return Operation(kind, start, end)
+        return Operation(kind, start, end, text=text)
     if kind != "modify" and not colon:
         raise NotationError(f"{text!r}: write flags behind the range, such as {kind} {place}:rw")
     keep = kind == "modify" and (not colon or flags in ("", "="))
-    return Operation(
-        kind, start, end, None if keep else parse_flags(flags), parse_attributes(attributes)
-    )
+    vm_flags = None if keep else parse_flags(flags)
+    return Operation(kind, start, end, vm_flags, parse_attributes(attributes), text=text)
 
 
 def run(space: AddressSpace, kernel: Kernel, operation: Operation) -> Result:
@@ -67,7 +74,7 @@ def run(space: AddressSpace, kernel: Kernel, operation: Operation) -> Result:
 
     Raises NotationError where the operation does not fit the space.
     """
-    kind, start, end, vm_flags, attributes, name = operation
+    kind, start, end, vm_flags, attributes, name, _ = operation
     if kind == "mremap":
         vma = space.named(name)
         if vma is None:
@@ -78,7 +85,7 @@ def run(space: AddressSpace, kernel: Kernel, operation: Operation) -> Result:
     if kind == "protect":
         assert vm_flags is not None
         return callers.protect(space, kernel, start, end, vm_flags)
-    prev, curr, next = space.neighbours(start, end)
+    _, curr, next = space.neighbours(start, end)
     if kind == "modify":
         if curr is None or curr.vm_end < end:
             raise NotationError(f"modify {start}-{end} must lie inside one VMA")
@@ -114,29 +121,49 @@ def run(space: AddressSpace, kernel: Kernel, operation: Operation) -> Result:
     return (callers.new if kind == "new" else callers.mmap)(space, kernel, like)
 
 
+def parse_scenario(text: str) -> tuple[str, list[VMA], list[Operation]]:
+    """Return (ID, VMAs, operations) of ``[ID] VMA* | OP [; OP]*``; the layout may be a strip.
+
+    Raises NotationError.
+    """
+    layout, bar, operations = text.strip().rpartition("|")
+    if not bar or not operations.strip():
+        raise NotationError(
+            f"no operation in {text.strip()!r}: write VMA* | OP, such as P=0-4:rw | modify 2-4:r"
+        )
+    identity, _, rest = layout.strip().partition(" ")
+    if not _IDENTITY.fullmatch(identity):
+        identity, rest = "", layout
+    return identity, parse_layout(rest), parse_operations(operations)
+
+
+def parse_operations(text: str) -> list[Operation]:
+    """Return the operations in ``OP [; OP]*``.
+
+    Raises NotationError.
+    """
+    return [parse_operation(part.strip()) for part in text.split(";")]
+
+
 def replay_line(kernel: Kernel, line: str) -> str:
-    """Return the result line of one scenario line; ``ID error …`` where it cannot be expressed."""
+    """Return the result line of one scenario line; ``ID error …`` where the era had no such flag.
+
+    Raises NotationError or SpaceError for a malformed line.
+    """
     identity, _, rest = line.strip().partition(" ")
-    try:
-        layout, bar, operations = rest.partition("|")
-        if not bar:
-            raise NotationError("no | between VMAs and operations: write ID VMA* | OP [; OP]*")
-        return f"{identity} {_replay(kernel, layout, operations)}"
-    except (NotationError, SpaceError) as error:
-        return f"{identity} error {error}"
-
-
-def _replay(kernel: Kernel, layout: str, operations: str) -> str:
+    layout, bar, operations = rest.rpartition("|")
+    if not bar:
+        raise NotationError(f"no | in {line.strip()!r}: write ID VMA* | OP [; OP]*")
     space = AddressSpace([parse_vma(word) for word in layout.split()])
-    parsed = [parse_operation(text.strip()) for text in operations.split(";")]
+    parsed = parse_operations(operations)
     if kernel.absent_flags:
         for flags in [vma.vm_flags for vma in space.tree] + [op.vm_flags or 0 for op in parsed]:
             if flags & kernel.absent_flags:
-                raise NotationError("flag not in this era")
+                return f"{identity} error flag not in this era"
     results = [run(space, kernel, operation) for operation in parsed]
     if len(results) == 1 and results[0].status == "no":
-        return "no"
-    return print_result(space, results)
+        return f"{identity} no"
+    return f"{identity} {print_result(space, results)}"
 
 
 def print_result(space: AddressSpace, results: list[Result]) -> str:
@@ -158,3 +185,17 @@ def print_result(space: AddressSpace, results: list[Result]) -> str:
     if log.dups:
         parts.append("dup=" + ",".join([f"{to}<{source}" for to, source in log.dups]))
     return " ".join(parts)
+
+
+def replay(kernel: Kernel, lines: Iterable[str], out: TextIO) -> int:
+    """Write a result line to `out` for each scenario line; return 2 if one was malformed."""
+    malformed = 0
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            out.write(replay_line(kernel, line) + "\n")
+        except (NotationError, SpaceError) as error:
+            malformed = 2
+            out.write(f"{line.split(maxsplit=1)[0]} error {error}\n")
+    return malformed

@@ -73,7 +73,7 @@ class AddressSpace:
         return next((vma for vma in self.tree if vma.name == name), None)
 
     def neighbours(self, start: int, end: int) -> tuple[VMA | None, VMA | None, VMA | None]:
-        """Return (prev, curr, next) of the range `start` to `end` as the kernel's callers find them.
+        """Return (prev, curr, next) of a range as the kernel's callers find them.
 
         Where the range starts inside curr, prev is curr itself.
         """
@@ -122,7 +122,7 @@ class AddressSpace:
     def split(self, vma: VMA, at: int, *, new_below: bool, clone: bool = True) -> tuple[VMA, VMA]:
         """Split `vma` at page `at` and return (lower, upper); ->open runs on the new piece.
 
-        `new_below`: the lower part is the new piece. `clone`: the anon_vma chain is cloned (v2.6.34).
+        `new_below`: the lower part is the new piece. `clone`: so is the anon_vma chain (v2.6.34).
         (__split_vma())
         """
         assert vma.vm_start < at < vma.vm_end

@@ -19,7 +19,7 @@ _start = attrgetter("vm_start")
 
 
 class VmaTree:
-    """VMAs sorted by vm_start; every look-up and change costs O(log n) for any n that a kernel allows."""
+    """VMAs sorted by vm_start; a look-up or a change costs no more than O(log n) in practice."""
 
     __slots__ = ("_chunks", "_count", "_starts")
 

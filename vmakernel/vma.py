@@ -96,11 +96,11 @@ class VMA(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """A range and what it would be, with its neighbours: the question a caller puts to the merge code.
+    """A range, what it would be, and its neighbours: what a caller asks the merge code.
 
     `curr` is the VMA that holds the range now, None where nothing is mapped. Where the range starts
     inside `curr`, `prev` is `curr` itself, as the kernel's callers pass it. `next` is the first VMA
-    at or after the range's end. (struct vma_merge_struct since v6.12; arguments of vma_merge() before.)
+    at or after the range's end. (struct vma_merge_struct since v6.12, arguments before.)
     """
 
     vm_start: int
@@ -124,7 +124,7 @@ class Proposal(NamedTuple):
         return self.vm_end - self.vm_start
 
 
-# --- The notation -----------------------------------------------------------------------------------
+# --- The notation -----------------------------------------------------------------------------
 
 _VMA = re.compile(r"([^\s=|;,:/]+)=(\d+)-(\d+):([^,\s]*)((?:,[^,\s]+)*)")
 _RANGE = re.compile(r"(\d+)-(\d+)")
