@@ -105,7 +105,7 @@ def test_the_engine_needs_the_standard_library_only() -> None:
 
 
 def test_no_file_names_a_package_registry_or_a_place_on_some_machine() -> None:
-    hosts = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "debian" + ".org/debian"]
+    hosts = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "deb." + "debian.org"]
     hosts += ["ana" + "conda.org", "ana" + "conda.com"]
     # A mirror set up on this machine is nobody else's either.
     for name, value in os.environ.items():

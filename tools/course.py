@@ -115,7 +115,8 @@ def make_environment() -> None:
         print("Bringing the environment in .venv up to date ...", flush=True)
     pip = [uv, "pip"] if uv else [str(PYTHON), "-m", "pip"]
     install = [*pip, "install", "--quiet", *(["--python", str(PYTHON)] if uv else [])]
-    theirs = dict(os.environ)  # the reader's own mirror, proxy and download cache
+    # The reader's own mirror, proxy and download cache; and uv trusts what the system trusts.
+    theirs = {"UV_SYSTEM_CERTS": "true", **os.environ}
     if run(*install, "--require-hashes", "-r", "requirements.txt", env=theirs):
         raise Trouble(
             "The packages could not be installed, for the reason above: "
@@ -262,6 +263,8 @@ def main(arguments: list[str]) -> int:
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     print(f"Say one of these:\n{USAGE}", file=sys.stderr)
     return 2
 
