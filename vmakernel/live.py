@@ -1,16 +1,17 @@
 """Scenarios on the running kernel, and which merge rule that kernel follows.
 
 `run` makes the calls of a scenario in a process started afresh (`live_child.py`), in an arena of
-its own, and gives back what the kernel did as a `Recording`. `fingerprint` runs seven small scenarios
-and names the rule. Both need Linux on a 64-bit machine, /proc and SysV shared memory, no privilege;
+its own, and gives back what the kernel did as a `Recording`. `fingerprint` runs seven scenarios at
+most and names the rule. Both need a 64-bit Linux, /proc and SysV shared memory, but no privilege;
 where something is missing they raise or report `Unsupported` with the reason, and never guess.
 
-Under a leaky kernel (6.4 ... 6.7) a scenario that loses an attach leaves its segment in memory until
-the machine restarts: that is the bug itself, and no cleaning up can undo it.
+Under a leaky kernel (6.4 ... 6.7) a scenario that loses an attach leaves its segment in memory
+until the machine restarts: that is the bug itself, and no cleaning up can undo it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import mmap
@@ -35,7 +36,7 @@ from vmakernel.scenario import (
     parse,
 )
 
-MAX_CALLS = 4096
+MAX_CALLS = 1024
 MAX_BYTES = 64 << 20  # of the arena, and of all segments together
 
 
@@ -60,7 +61,7 @@ def run(scenario: Scenario, *, timeout: float = 60.0, vm_flags: bool = False) ->
 
     `vm_flags` also records the flags /proc/self/smaps shows for every line of a layout.
     """
-    result = next(run_all([scenario], timeout=timeout, vm_flags=vm_flags))
+    (result,) = run_all([scenario], timeout=timeout, vm_flags=vm_flags)
     if isinstance(result, LiveError):
         raise result
     return result
@@ -71,20 +72,23 @@ def run_all(
 ) -> Iterator[Recording | LiveError]:
     """`run` for many, each in a process of its own with its own time limit, in order.
 
-    One Python is started for all of them and forks a child for each; an error is yielded, not raised.
+    One Python is started for all and forks a child for each; a LiveError is yielded, not raised.
     """
+    timeout = min(timeout, 3600.0)
     server: _Server | None = None
     try:
         for scenario in scenarios:
+            result: Recording | LiveError
             try:
                 request = _request(scenario, timeout, vm_flags)
                 server = server or _Server()
-                yield _recording(server.ask(request, timeout))
-            except Stopped as error:
-                server = server.end() if server else None
-                yield error
+                result = _recording(server.ask(request, timeout))
             except LiveError as error:
-                yield error
+                result = error
+            if server and (isinstance(result, Stopped) or server.process.poll() is not None):
+                server.end()
+                server = None
+            yield result
     finally:
         if server:
             server.end()
@@ -133,7 +137,7 @@ def _request(scenario: Scenario, timeout: float, vm_flags: bool) -> dict[str, ob
         "pages": pages,
         "file_pages": min(max(offsets, default=0), 1 << 24) + 2 * pages,
         "vm_flags": vm_flags,
-        "limit": int(timeout) + 30,
+        "limit": max(int(timeout), 0) + 30,
     }
 
 
@@ -155,12 +159,12 @@ def _check_platform() -> None:
         raise Unsupported("Python does not know its own program, so it cannot start another")
 
 
-def _recording(answer: dict[str, object]) -> Recording:
-    if "unsupported" in answer:
-        raise Unsupported(str(answer["unsupported"]))
-    if "failed" in answer:
-        raise Stopped(str(answer["failed"]))
-    return Recording.from_json(json.dumps(answer))
+def _recording(line: bytes) -> Recording:
+    if line.startswith(b'{"unsupported"'):
+        raise Unsupported(json.loads(line)["unsupported"])
+    if line.startswith(b'{"failed"'):
+        raise Stopped(json.loads(line)["failed"])
+    return Recording.from_json(line.decode())
 
 
 # -- the process that serves -----------------------------------------------------------------------
@@ -183,50 +187,41 @@ class _Server:
             )
         except OSError as error:
             raise Unsupported(f"no process can be started ({error.strerror})") from None
-        self.unread = b""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.input, self.output = self.process.stdin, self.process.stdout
 
-    def ask(self, request: dict[str, object], timeout: float) -> dict[str, object]:
-        assert self.process.stdin and self.process.stdout
+    def ask(self, request: dict[str, object], timeout: float) -> bytes:
+        """The line of JSON it answers with. Raises Stopped."""
         deadline = time.monotonic() + timeout
-        said = b""
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-        except OSError:
-            pass  # it is gone; what it said last is read below
-        output = self.process.stdout.fileno()
+        with contextlib.suppress(OSError):  # it is gone; what it said last is read below
+            self.input.write(json.dumps(request).encode() + b"\n")
         poll = select.poll()
-        poll.register(output, select.POLLIN)
-        while True:
-            line, newline, rest = self.unread.partition(b"\n")
-            if newline:
-                self.unread = rest
-                if line.startswith(b"{"):
-                    answer: dict[str, object] = json.loads(line)
-                    return answer
-                said = line
-                continue
+        poll.register(self.output, select.POLLIN)
+        said = bytearray()
+        while not said.endswith(b"\n"):
             left = deadline - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
                 raise Stopped(f"it did not end within {timeout:g} s and was killed")
-            chunk = os.read(output, 1 << 16)
+            chunk = os.read(self.output.fileno(), 1 << 16)
             if not chunk:
-                last = said.decode(errors="replace") or self._ending()
-                raise Stopped(f"the child process ended early ({last})")
-            self.unread += chunk
-
-    def _ending(self) -> str:
+                break
+            said += chunk
+        last = bytes(said).strip().rpartition(b"\n")[2]
+        if last.startswith(b"{"):
+            return last
         code = self.process.wait()
-        return f"signal {-code}" if code < 0 else f"exit status {code}"
+        if code == -signal.SIGSYS:
+            raise Unsupported("a seccomp filter forbids a call the child needs (SIGSYS)")
+        ending = f"signal {-code}" if code < 0 else f"exit status {code}"
+        raise Stopped(f"the child process ended early ({last.decode(errors='replace') or ending})")
 
     def end(self) -> None:
         """Kill the whole group, and remove a segment it had no time to mark for removal."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                pipe.close()
+        self.input.close()
+        self.output.close()
         self.process.wait()
         for segment in segments():
             mine = segment["cpid"] == self.process.pid and segment["ctime"] >= int(self.started)
@@ -280,7 +275,7 @@ class Experiment:
     def __str__(self) -> str:
         memory = "SysV shm, with close" if self.close else "shared anon, no close"
         rows = [f"{self.name} ({memory}): {len(self.layout)} VMAs"]
-        rows += [f"  {str(step.call):16} {' | '.join(step.layout)}" for step in self.recording.steps]
+        rows += [f"  {step.call!s:16} {' | '.join(step.layout)}" for step in self.recording.steps]
         return "\n".join(rows)
 
 
@@ -309,8 +304,8 @@ def fingerprint(*, leak_probe: bool = False, timeout: float = 60.0) -> Fingerpri
     """Which merge rule the running kernel follows, told from layouts alone; raises nothing.
 
     `leak_probe` also tells 6.4 ... 6.7 from 6.8 ... 6.11, and has a price: under the former, one
-    segment of 12 pages (48 KiB) stays in memory until the machine restarts. Without it nothing leaks:
-    the whole middle of a segment is left alone where the rule is may_remove_vma.
+    segment of 12 pages (48 KiB) stays in memory until the machine restarts. Without it nothing
+    leaks: where the rule is may_remove_vma, the whole middle of a segment is left alone.
     """
     kernel = os.uname().release if hasattr(os, "uname") else sys.platform
     done: list[Experiment] = []

@@ -4,13 +4,14 @@ It reads one request a line on standard input and answers each with one line of 
 runs in a child forked from this small process, in an arena of its own that is mapped after the
 fork, so no anon_vma chain is inherited there. Nothing outside the arena is changed.
 
-A segment is removed (IPC_RMID) as soon as this process has attached it once, the *keeper*: from then
-on the kernel destroys it when the last process is gone, however that happens. The keeper is not
-counted in what is reported, and lets go where the scenario says `rmid`.
+A segment is removed (IPC_RMID) as soon as this process has attached it once, as its *keeper*: from
+then on the kernel destroys it when the last process is gone, however that happens. The keeper is
+not counted in what is reported, and lets go where the scenario says `rmid`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -81,6 +82,7 @@ libc = Libc()
 
 
 def error_name(error: OSError) -> str:
+    """The name of an errno, such as ENOMEM."""
     return errno.errorcode.get(error.errno or 0, str(error.errno))
 
 
@@ -106,7 +108,9 @@ class Segment:
                 libc.shmctl(self.id, IPC_RMID, None)
         except OSError as error:
             why = f"SysV shared memory is refused ({error_name(error)})"
-            raise Unsupported(f"{why}: a seccomp filter, or a limit that `ipcs -lm` shows") from None
+            raise Unsupported(
+                f"{why}: a seccomp filter, or a limit that `ipcs -lm` shows"
+            ) from None
         libc.madvise(self.keeper, pages * PAGE, MADV_DONTFORK)
         if self._stat() != (pages * PAGE, 1):
             raise Unsupported("shmctl(IPC_STAT) does not count the attaches of a segment")
@@ -125,6 +129,7 @@ class Segment:
             return -errno.EINVAL
 
     def release(self) -> None:
+        """Detach the keeper."""
         if self.keeper is not None:
             libc.shmdt(self.keeper)
             self.keeper = None
@@ -137,13 +142,12 @@ class Fuse:
     """One FUSE file, mounted where only this process and its children see it."""
 
     def __init__(self) -> None:
-        try:
-            device = os.open("/dev/fuse", os.O_RDWR)
-        except OSError as error:
-            raise Unsupported(f"FUSE: /dev/fuse cannot be opened ({error_name(error)})") from None
+        if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            raise Unsupported("FUSE: /dev/fuse may not be opened by this user, or is not there")
         try:
             self._unshare()
             libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+            device = os.open("/dev/fuse", os.O_RDWR)  # in the namespace it is mounted in
             place = next(d for d in ("/mnt", "/media", "/srv", "/sys") if os.path.isdir(d))
             options = f"fd={device},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
             libc.mount(b"vmakernel", place.encode(), b"fuse", 0, options.encode())
@@ -210,10 +214,8 @@ def serve_fuse(device: int) -> None:
             answer = struct.pack("2I", struct.unpack_from("I", body, 16)[0], 0)
         elif opcode not in (18, 20, 25, 29):  # RELEASE, FSYNC, FLUSH, RELEASEDIR: fine
             failure = errno.ENOSYS
-        try:
+        with contextlib.suppress(OSError):  # the request was interrupted meanwhile
             os.write(device, struct.pack("IiQ", 16 + len(answer), -failure, unique) + answer)
-        except OSError:
-            pass  # the request was interrupted meanwhile
 
 
 # -- the process the scenario runs in --------------------------------------------------------------
@@ -222,7 +224,9 @@ def serve_fuse(device: int) -> None:
 class Arena:
     """The pages a scenario may use, and its calls upon them."""
 
-    def __init__(self, pages: int, file_pages: int, segments: dict[str, Segment], fuse: str) -> None:
+    def __init__(
+        self, pages: int, file_pages: int, segments: dict[str, Segment], fuse: str
+    ) -> None:
         self.pages, self.file_pages, self.segments, self.fuse = pages, file_pages, segments, fuse
         self.sources: dict[bytes, str] = {b"": "anon", b"/dev/zero (deleted)": "shanon"}
         self.files: dict[str, int] = {}
@@ -236,7 +240,11 @@ class Arena:
         length = self.pages * PAGE + 2 * GUARD
         for hint in ARENAS:
             flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
-            start = libc.mmap(hint - GUARD, length, 0, flags, -1, 0)
+            try:
+                start = libc.mmap(hint - GUARD, length, 0, flags, -1, 0)
+            except OSError as error:
+                name = error_name(error)
+                raise Unsupported(f"no room for the arena ({name}); raise `ulimit -v`") from None
             libc.munmap(start, length)
             if start == hint - GUARD:
                 return hint
@@ -299,17 +307,20 @@ class Arena:
     def _file(self, source: str) -> int:
         """The file descriptor of a source, opened at first use."""
         if source not in self.files:
-            if source == "memfd":
-                fd = os.memfd_create("vmakernel")
-            elif source == "fuse":
-                fd = os.open(self.fuse, os.O_RDWR)
-            else:
-                fd = temporary_file()
-            if source != "fuse":
-                os.ftruncate(fd, self.file_pages * PAGE)
+            try:
+                fd = self._open(source)
+            except (OSError, AttributeError) as error:  # no os.memfd_create in an old C library
+                raise Unsupported(f"a {source} cannot be had ({error})") from None
             self.files[source] = fd
             self.sources[os.readlink(f"/proc/self/fd/{fd}").encode()] = source
         return self.files[source]
+
+    def _open(self, source: str) -> int:
+        if source == "fuse":
+            return os.open(self.fuse, os.O_RDWR)
+        fd = os.memfd_create("vmakernel") if source == "memfd" else temporary_file()
+        os.ftruncate(fd, self.file_pages * PAGE)
+        return fd
 
     def _mremap(self, at: int, old: int, new: int, how: list[str]) -> dict[str, Any]:
         flags = {"m": MREMAP_MAYMOVE, "f": MREMAP_MAYMOVE | MREMAP_FIXED}[how[0]] if how else 0
@@ -383,6 +394,7 @@ class Arena:
                 signal.pause()
 
     def kill_forked(self) -> None:
+        """End the forked child, if there is one."""
         if self.forked is not None:
             os.kill(self.forked, signal.SIGKILL)
             os.waitpid(self.forked, 0)
@@ -435,6 +447,7 @@ class Line:
 
 
 def bits(prot: str) -> int:
+    """A protection's letters as the number mmap() takes."""
     return 0 if prot == "none" else sum(PROT[letter] for letter in prot)
 
 
@@ -505,40 +518,51 @@ def run_scenario(request: dict[str, Any], arena: Arena, results: IO[str], acks: 
 
 # -- the process that serves requests --------------------------------------------------------------
 
-fuse: Fuse | None = None
+fuse: Fuse | Unsupported | None = None  # mounted at first need; a refusal stays one
 
 
-def record(request: dict[str, Any]) -> dict[str, Any]:
-    """Run one scenario in a child; the recording, or why there is none."""
+def mounted_fuse() -> str:
+    """The path of the FUSE file."""
     global fuse
+    if fuse is None:
+        try:
+            fuse = Fuse()
+        except Unsupported as why:
+            fuse = why
+    if isinstance(fuse, Unsupported):
+        raise fuse
+    return fuse.path
+
+
+def record(request: dict[str, Any]) -> str:
+    """Run one scenario in a child; the recording, or why there is none, as JSON."""
     segments: dict[str, Segment] = {}
     try:
         for name, pages in request["segments"].items():
             segments[name] = Segment(pages)
-        if fuse is None and any(" fuse " in op for op in request["ops"]):
-            fuse = Fuse()
-        steps, failure = in_child(request, segments)
+        path = mounted_fuse() if any(" fuse " in op for op in request["ops"]) else ""
+        steps, failure = in_child(request, segments, path)
         if failure:
             return failure
-        return {
-            "scenario": request["scenario"],
-            "segments": request["segments"],
-            "steps": steps,
-            "nattch_after_exit": {name: s.nattch() for name, s in segments.items()},
-        }
+        after = {name: segment.nattch() for name, segment in segments.items()}
+        return (
+            f'{{"scenario": {json.dumps(request["scenario"])}, '
+            f'"segments": {json.dumps(request["segments"])}, '
+            f'"steps": [{", ".join(steps)}], "nattch_after_exit": {json.dumps(after)}}}'
+        )
     except Unsupported as why:
-        return {"unsupported": str(why)}
+        return json.dumps({"unsupported": str(why)})
     except OSError as error:
-        return {"failed": f"the child process could not be started ({error_name(error)})"}
+        return json.dumps({"failed": f"no child could be started ({error_name(error)})"})
     finally:
         for segment in segments.values():
             segment.release()
 
 
 def in_child(
-    request: dict[str, Any], segments: dict[str, Segment]
-) -> tuple[list[Any], dict[str, str]]:
-    """The steps a forked child reports, and what went wrong if it did not get to the end."""
+    request: dict[str, Any], segments: dict[str, Segment], fuse_path: str
+) -> tuple[list[str], str]:
+    """The steps a forked child reports, and what went wrong if anything did, all as JSON."""
     results, results_in = os.pipe()
     acks, acks_in = os.pipe()
     server = os.getpid()
@@ -548,8 +572,7 @@ def in_child(
         with os.fdopen(results_in, "w") as report:
             try:
                 die_with_parent(server)
-                path = fuse.path if fuse else ""
-                arena = Arena(request["pages"], request["file_pages"], segments, path)
+                arena = Arena(request["pages"], request["file_pages"], segments, fuse_path)
                 run_scenario(request, arena, report, acks)
             except Unsupported as why:
                 print(json.dumps({"unsupported": str(why)}), file=report, flush=True)
@@ -561,36 +584,36 @@ def in_child(
                 os._exit(0)
     os.close(results_in)
     os.close(acks)
-    steps: list[Any] = []
-    failure: dict[str, str] = {}
+    steps: list[str] = []
+    failure = ""
     with os.fdopen(results) as lines:
         for line in lines:
             if line.startswith("rmid "):
                 segments[line.split()[1]].release()
-                os.write(acks_in, b"k")
-                continue
-            answer = json.loads(line)
-            if "op" in answer:
-                steps.append(answer)
+                with contextlib.suppress(OSError):  # it was killed meanwhile
+                    os.write(acks_in, b"k")
+            elif line.startswith('{"op"'):
+                steps.append(line.rstrip())
             else:
-                failure = answer
+                failure = line.rstrip()
     os.close(acks_in)
     status = os.waitpid(pid, 0)[1]
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         done = f"after {len(steps)} of {len(request['ops'])} calls"
-        failure = {"failed": f"the child was ended by {name} {done}"}
+        failure = json.dumps({"failed": f"the child was ended by {name} {done}"})
         if name == "SIGSYS":
-            failure = {"unsupported": f"a seccomp filter forbids a call of it, {done}"}
+            failure = json.dumps({"unsupported": f"a seccomp filter forbids a call of it, {done}"})
     return steps, failure
 
 
 def main() -> None:
+    """Answer requests until there are no more."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         request = json.loads(line)
         signal.alarm(request["limit"])  # should the parent be gone, nothing lives on for ever
-        print(json.dumps(record(request)), flush=True)
+        print(record(request), flush=True)
         signal.alarm(0)
 
 
