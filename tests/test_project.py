@@ -239,16 +239,13 @@ def test_lab_serves_this_computer_only_asks_for_its_token_and_leaves_home_alone(
     assert list(home.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", STORED, ids=lambda path: path.name)
-def test_lab_trusts_the_lessons(
-    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_lab_trusts_the_lessons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(course, "STATE", tmp_path)
-    course.trust([path])
+    course.trust(STORED)
 
     notary = NotebookNotary(data_dir=str(tmp_path / "data"))
     try:
-        assert notary.check_signature(notebooks.read(path))
+        assert [p.name for p in STORED if not notary.check_signature(notebooks.read(p))] == []
     finally:
         notary.store.close()
 
