@@ -202,7 +202,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def questions(kernel: Kernel, outcome: Outcome | None) -> list[str]:
-    """Return one line for each question put: the checks up to the one that decided, and the answer."""
+    """Return a line for each question put: the checks up to the deciding one, and the answer."""
     if outcome is None:
         return []
     lines = []
@@ -261,12 +261,12 @@ def _cell(kernel: Kernel, step: Step, width: int) -> dict[str, list[str]]:
 
 
 def _table(heads: list[str], cells: list[dict[str, list[str]]], column: int) -> list[str]:
-    lines = [" " * 10 + "  ".join([head.ljust(column) for head in heads])]
-    lines.append(" " * 10 + "  ".join(["─" * column for _ in heads]))
-    for row in cells[0]:
+    titled = [{"": [head, "─" * column], **cell} for head, cell in zip(heads, cells, strict=True)]
+    lines = []
+    for row in titled[0]:
         wrapped = [
             [line for text in cell[row] for line in textwrap.wrap(text, column) or [""]]
-            for cell in cells
+            for cell in titled
         ]
         for index in range(max(map(len, wrapped))):
             parts = [block[index] if index < len(block) else "" for block in wrapped]

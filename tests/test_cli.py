@@ -1,0 +1,88 @@
+"""The command line as its users call it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from vmakernel.__main__ import main
+
+SCENARIO = "P=0-4:rw,f1@0,c C=4-8:r,f1@4,c N=8-12:r,f1@8,c | modify 4-8:rw"
+
+
+def call(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vmakernel", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_replay_answers_line_for_line_and_names_the_rule():
+    lines = f"one {SCENARIO}\ntwo A=0-2:rw | unmap 0-1\n"
+    done = call("replay", "--rule", "6.5", stdin=lines)
+    assert done.returncode == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["one", "merged:P=0-8"],
+        ["two", "unmapped"],
+    ]
+    assert "6.5 is 6.5 (may_remove_vma)" in done.stderr
+
+
+def test_replay_goes_on_after_a_malformed_line_and_says_so_at_the_end():
+    done = call("replay", "--rule", "6.5", stdin=f"bad A=0-2 | unmap 0-1\ngood {SCENARIO}\n")
+    assert done.returncode == 2
+    bad, good = done.stdout.splitlines()
+    assert bad.startswith("bad error ")
+    assert "write NAME=START-END:FLAGS" in bad
+    assert good.startswith("good merged")
+
+
+def test_a_flag_of_a_later_era_is_an_error_line_but_no_fault():
+    done = call("replay", "--rule", "2.6.12", stdin="x A=0-2:rwD | unmap 0-1\n")
+    assert (done.returncode, done.stdout) == (0, "x error flag not in this era\n")
+
+
+def test_explain_puts_rules_side_by_side(capsys):
+    assert main(["explain", "--rule", "6.3", "--rule", "6.5", SCENARIO]) == 0
+    told = capsys.readouterr().out
+    assert "PPPP|CCCC|NNNN" in told
+    assert "PPPPPPPP|NNNN" in told
+    assert "never called" in " ".join(told.split())
+
+
+def test_rules_lists_the_history(capsys):
+    assert main(["rules"]) == 0
+    assert "714965ca8252" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["explain", "--rule", "6.55", SCENARIO], "versions go from 2.6.12 to 7.3"),
+        (["explain", "--rule", "6.5", "A=0-4:rw B=2-6:r | unmap 0-1"], "overlaps"),
+        (["explain", "--rule", "6.5", "A=0-4:rw"], "no operation"),
+        (["explain", SCENARIO], "--rule"),
+        (["replay"], "--rule"),
+        (["expl"], "invalid choice"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_calls_get_one_sentence_and_status_2(arguments, advice, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert advice in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+
+
+def test_a_closed_pipe_is_no_fault():
+    lines = "".join(f"s{number} {SCENARIO}\n" for number in range(5000))
+    command = f"{sys.executable} -m vmakernel replay --rule 6.5 | head -1"
+    done = subprocess.run(
+        command, input=lines, shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
