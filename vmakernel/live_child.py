@@ -19,6 +19,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import struct
 import sys
@@ -488,7 +489,11 @@ def temporary_file() -> int:
 def run_scenario(request: dict[str, Any], arena: Arena, results: IO[str], acks: int) -> None:
     """Make every call and report each; `rmid` is answered by the keeper's process."""
     arena.limit_memory()
+    parent = select.poll()
+    parent.register(0, 0)  # standard input hangs up when whoever asks is gone
     for op in request["ops"]:
+        if parent.poll(0):
+            os._exit(1)
         step: dict[str, Any] = {"op": op, "errno": ""}
         try:
             if op.startswith("rmid "):
