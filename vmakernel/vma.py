@@ -191,6 +191,12 @@ def parse_attributes(text: str) -> Attributes:
     return Attributes(**found)  # type: ignore[arg-type]
 
 
+def _ordered(start: int, end: int) -> tuple[int, int]:
+    if start >= end:
+        raise NotationError(f"{start}-{end} is an empty range: its end must lie above its start")
+    return start, end
+
+
 def parse_range(text: str) -> tuple[int, int]:
     """Return (start, end) of ``4-8``, in pages.
 
@@ -199,10 +205,7 @@ def parse_range(text: str) -> tuple[int, int]:
     match = _RANGE.fullmatch(text)
     if match is None:
         raise NotationError(f"{text!r} is no range: write START-END in pages, such as 4-8")
-    start, end = int(match[1]), int(match[2])
-    if start >= end:
-        raise NotationError(f"{text!r} is an empty range: its end must lie above its start")
-    return start, end
+    return _ordered(int(match[1]), int(match[2]))
 
 
 def ops_of(vm_file: str | None, *, close: bool, may_split: bool = True) -> VmOps | None:
@@ -223,8 +226,8 @@ def parse_vma(text: str) -> VMA:
         raise NotationError(
             f"{text!r} is no VMA: write NAME=START-END:FLAGS, such as P=0-4:rw,f1@0,c"
         )
-    name, start_text, end_text, flags, attributes = match.groups()
-    start, end = parse_range(f"{start_text}-{end_text}")
+    name, first, last, flags, attributes = match.groups()
+    start, end = _ordered(int(first), int(last))
     attrs = parse_attributes(attributes[1:])
     pgoff = start if attrs.vm_pgoff is None else attrs.vm_pgoff
     anon_pgoff = attrs.anon_pgoff
