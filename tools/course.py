@@ -109,7 +109,6 @@ def make_environment() -> None:
         return
     # An environment does not survive being moved, or losing the Python it was made with.
     if made is None or made["place"] != wanted["place"] or not has("jupyterlab" if uv else "pip"):
-        print("Making the environment in .venv (a minute, the first time) ...", flush=True)
         create(uv)
     else:
         print("Bringing the environment in .venv up to date ...", flush=True)
@@ -142,12 +141,21 @@ def has(package: str) -> bool:
 
 def create(uv: str | None) -> None:
     """Make an empty .venv, with uv where there is one."""
+    if not uv:
+        check_python()
+    print("Making the environment in .venv (a minute, the first time) ...", flush=True)
     if VENV.exists():
         shutil.rmtree(VENV)
     if uv:
-        if run(uv, "venv", "--quiet", "--python", ">=3.11", VENV):
-            raise Trouble("uv could not make .venv, for the reason above.")
-        return
+        failed = run(uv, "venv", "--quiet", "--python", ">=3.11", VENV)
+    else:
+        failed = run(sys.executable, "-m", "venv", VENV)
+    if failed:
+        raise Trouble("The environment in .venv could not be made, for the reason above.")
+
+
+def check_python() -> None:
+    """Raise Trouble unless this Python is new enough and can make environments."""
     if sys.version_info < (3, 11):  # noqa: UP036 - this file is read by whatever Python there is
         raise Trouble(
             f"The course needs Python 3.11 or newer and this is {sys.version.split()[0]}: "
@@ -158,8 +166,6 @@ def create(uv: str | None) -> None:
             "This Python cannot make environments yet: run `sudo apt-get install python3-venv` "
             "(on Debian and Ubuntu), then the same command again."
         )
-    if run(sys.executable, "-m", "venv", VENV):
-        raise Trouble("python -m venv could not make .venv, for the reason above.")
 
 
 # --- what a reader and a maintainer ask for --------------------------------------------------
