@@ -132,6 +132,11 @@ BASE = "P=0-4:rw,f1@0 | new 4-8:rw,f1@4"
         ("P=0-4:rw,f1@0 | new 4-8:rw,f1@4,a2", "6.16", Verdict.OK),
         ("P=0-4:rw,f1@0,a1x2 | new 4-8:rw,f1@4", "6.3", Verdict.ANON_VMA),
         ("P=0-4:rw,f1@0 | new 4-8:rw,f1@5", "6.3", Verdict.PGOFF),
+        # A private file mapping that may be written also counts its anonymous pages since 7.3.
+        ("P=0-4:rwW,f1@0,^9 | new 4-8:rwW,f1@4", "7.2", Verdict.OK),
+        ("P=0-4:rwW,f1@0,^9 | new 4-8:rwW,f1@4", "7.3", Verdict.PGOFF),
+        ("P=0-4:rwWs,f1@0,^9 | new 4-8:rwWs,f1@4", "7.3", Verdict.OK),
+        ("P=0-4:rwW,f1@0 | new 4-8:rwW,f1@4", "7.3", Verdict.OK),
         # All at once: the first in the kernel's order speaks.
         ("P=0-4:r,f2@9,c,u1,n1,p1,a1 | new 4-8:rw,f1@4,a2", "6.3", Verdict.POLICY),
         ("P=0-4:r,f2@9,c,u1,n1,a1 | new 4-8:rw,f1@4,a2", "6.3", Verdict.FLAGS),

@@ -10,6 +10,7 @@ what comes before it held, what comes after it was never asked.
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from vmakernel import flags as vm
 from vmakernel.kernels import Anon, Kernel
 from vmakernel.vma import VMA, AnonVma, Proposal
 
@@ -76,6 +77,15 @@ def compatible_anon_vmas(a: AnonVma | None, b: AnonVma | None) -> bool:
     return a is None or b is None or a.name == b.name
 
 
+def _has_anon_pgoff(kernel: Kernel, vma: VMA) -> bool:
+    """True for a private file mapping that may hold anonymous pages of its own (since v7.3)."""
+    return (
+        kernel.anon_pgoff
+        and vma.vm_file is not None
+        and vma.vm_flags & (vm.VM_MAYWRITE | vm.VM_SHARED) == vm.VM_MAYWRITE
+    )
+
+
 def can_vma_merge_before(kernel: Kernel, proposal: Proposal) -> Verdict:
     """Could the range join the front of next? (can_vma_merge_before())"""
     vma = proposal.next
@@ -86,6 +96,8 @@ def can_vma_merge_before(kernel: Kernel, proposal: Proposal) -> Verdict:
     if not is_mergeable_anon_vma(kernel, vma, proposal):
         return Verdict.ANON_VMA
     if vma.vm_pgoff != proposal.vm_pgoff + proposal.pages:
+        return Verdict.PGOFF
+    if _has_anon_pgoff(kernel, vma) and vma.anon_pgoff != proposal.anon_pgoff + proposal.pages:
         return Verdict.PGOFF
     return Verdict.OK
 
@@ -100,6 +112,8 @@ def can_vma_merge_after(kernel: Kernel, proposal: Proposal) -> Verdict:
     if not is_mergeable_anon_vma(kernel, vma, proposal):
         return Verdict.ANON_VMA
     if vma.vm_pgoff + vma.pages != proposal.vm_pgoff:
+        return Verdict.PGOFF
+    if _has_anon_pgoff(kernel, vma) and vma.anon_pgoff + vma.pages != proposal.anon_pgoff:
         return Verdict.PGOFF
     return Verdict.OK
 
