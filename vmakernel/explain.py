@@ -119,7 +119,7 @@ _WHY: Final[dict[Verdict, str]] = {
     Verdict.UFFD: "another userfaultfd context",
     Verdict.NAME: "another name",
     Verdict.ANON_VMA: "its anon_vma does not suit",
-    Verdict.PGOFF: "not contiguous in the file",
+    Verdict.PGOFF: "offsets do not follow on",
 }
 
 
@@ -127,8 +127,6 @@ def _why(asked: Asked) -> str:
     vma = asked.vma
     if asked.verdict is Verdict.FLAGS:
         return f"{vma.name} has {vm.print_flags(vma.vm_flags)}"
-    if asked.verdict is Verdict.PGOFF and vma.vm_file is None:
-        return "not contiguous in vm_pgoff"
     return _WHY[asked.verdict]
 
 

@@ -204,7 +204,7 @@ _LAST_MINOR: Final[dict[tuple[int, ...], int]] = {
     (6,): 19,
     (7,): LAST[1],
 }
-_VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(-rc\d+|-standin)?")
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(-rc\d+|-standin)?")
 
 
 def _parse_version(text: str) -> tuple[int, ...] | None:
@@ -249,22 +249,29 @@ def kernel(name: str) -> Kernel:
                 + ", ".join([f"{text}:{toggle}" for toggle in TOGGLES])
             )
         return base.with_rule(base.rule.toggled(name=test, **TOGGLES[test]))
-    version = _parse_version(MOMENTS.get(text, text))
+    moment = text.lower().replace("-", "_")
+    text = MOMENTS.get(moment, text).removeprefix("v")
+    version = _parse_version(text)
     if version is None:
-        close = difflib.get_close_matches(text, MOMENTS, n=1)
+        close = difflib.get_close_matches(moment, MOMENTS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"or a moment: {', '.join(MOMENTS)}"
         raise UnknownKernel(
             f"unknown rule {name!r}: write a version from 2.6.12 to 7.3, such as 6.5, {hint}"
         )
     if not _exists(version):
         raise UnknownKernel(f"there is no kernel {name!r} here: versions go from 2.6.12 to 7.3")
+    return _kernel_of(version, text)
+
+
+def _kernel_of(version: tuple[int, ...], text: str) -> Kernel:
+    """Return what history says of this version."""
     if version < (3,):
         anon = Anon.EITHER_NULL
     else:
         anon = Anon.SINGULAR if version < (6, 16) else Anon.EITHER_SIDE
     sticky = vm.VM_SOFTDIRTY | vm.VM_MAYBE_GUARD if version >= (6, 19) else 0
     return Kernel(
-        version=MOMENTS.get(text, text).removeprefix("v"),
+        version=text,
         rule=_rule_of(version),
         anon=anon,
         ranges=version >= (6, 12),
