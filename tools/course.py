@@ -147,7 +147,8 @@ def create(uv: str | None) -> None:
     if VENV.exists():
         shutil.rmtree(VENV)
     if uv:
-        failed = run(uv, "venv", "--quiet", "--python", ">=3.11", VENV)
+        python = sys.executable if sys.version_info >= (3, 11) else ">=3.11"
+        failed = run(uv, "venv", "--quiet", "--python", python, VENV)
     else:
         failed = run(sys.executable, "-m", "venv", VENV)
     if failed:
