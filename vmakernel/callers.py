@@ -102,6 +102,37 @@ def mremap(space: AddressSpace, kernel: Kernel, vma: VMA, pages: int) -> Result:
     return _attempt(space, decide(kernel, proposal))
 
 
+def change(space: AddressSpace, kernel: Kernel, proposal: Proposal) -> Result:
+    """Make a part of curr what `proposal` says, merging or else splitting (vma_modify(), v6.7).
+
+    ``partial``: a split was refused, by the driver or for too many VMAs.
+    """
+    vma = proposal.curr
+    assert vma is not None
+    vm_flags = proposal.vm_flags
+    outcome = decide(kernel, proposal)
+    if outcome.merged:
+        vma = space.merge(outcome)
+        vm_flags |= vma.vm_flags & kernel.sticky_flags
+    else:
+        clone = kernel.clones_anon_vma
+        if vma.vm_start < proposal.vm_start:
+            if space.full or not may_split(vma):
+                return Result("partial", None, outcome)
+            vma = space.split(vma, proposal.vm_start, new_below=True, clone=clone)[1]
+        if proposal.vm_end < vma.vm_end:
+            if space.full or not may_split(vma):
+                return Result("partial", None, outcome)
+            vma = space.split(vma, proposal.vm_end, new_below=False, clone=clone)[0]
+    new = vma._replace(
+        vm_flags=vm_flags,
+        userfaultfd=proposal.userfaultfd,
+        anon_name=proposal.anon_name,
+        policy=proposal.policy,
+    )
+    return Result("merged" if outcome.merged else "changed", space.alter(vma, new), outcome)
+
+
 def protect(space: AddressSpace, kernel: Kernel, start: int, end: int, access: int) -> Result:
     """Run mprotect() over `start` to `end`: merge or split, then set the flags, VMA by VMA."""
     _, vma, _ = space.tree.around(start)
@@ -113,23 +144,13 @@ def protect(space: AddressSpace, kernel: Kernel, start: int, end: int, access: i
         stop = min(vma.vm_end, end)
         vm_flags = (vma.vm_flags & ~vm.VM_ACCESS) | access
         if vm_flags != vma.vm_flags:
-            outcome = decide(kernel, propose(space, vma, start, stop, vm_flags))
-            if outcome.merged:
-                vma = space.merge(outcome)
-                status = "merged"
-            else:
-                if status == "same":
-                    status = "changed"
-                clone = kernel.clones_anon_vma
-                if vma.vm_start < start:
-                    if not may_split(vma):
-                        return Result("partial", None, outcome)
-                    vma = space.split(vma, start, new_below=True, clone=clone)[1]
-                if stop < vma.vm_end:
-                    if not may_split(vma):
-                        return Result("partial", None, outcome)
-                    vma = space.split(vma, stop, new_below=False, clone=clone)[0]
-            vma = space.alter(vma, vma._replace(vm_flags=vm_flags))
+            result = change(space, kernel, propose(space, vma, start, stop, vm_flags))
+            outcome = result.outcome
+            if result.vma is None:
+                return result
+            vma = result.vma
+            if status != "merged":
+                status = result.status
         start = max(stop, vma.vm_end)
         if start >= end:
             return Result(status, vma, outcome)
@@ -149,7 +170,8 @@ def unmap(space: AddressSpace, kernel: Kernel, start: int, end: int) -> Result:
     clone = kernel.clones_anon_vma
     _, vma, _ = space.tree.around(start)
     if vma is not None and vma.vm_start < start:
-        if not may_split(vma):
+        # Only a hole in the middle leaves more VMAs than before.
+        if not may_split(vma) or (space.full and end < vma.vm_end):
             return Result("no")
         space.split(vma, start, new_below=True, clone=clone)
     _, vma, _ = space.tree.around(end)

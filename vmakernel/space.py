@@ -9,12 +9,15 @@ went, what came), so that undo is nothing but the journal read backwards.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from vmakernel.layout import parse_layout, strip
 from vmakernel.outcome import Outcome
 from vmakernel.tree import VmaTree
 from vmakernel.vma import VMA
+
+# The default of sysctl vm.max_map_count.
+MAX_MAP_COUNT: Final = 65530
 
 
 class Log(NamedTuple):
@@ -38,10 +41,10 @@ class InvariantError(AssertionError):
 class AddressSpace:
     """VMAs, what happened to them, and a journal to take it back.
 
-    `lost` pairs each removed VMA whose ->close was owed and never called.
+    No split makes more than `max_map_count` VMAs (sysctl vm.max_map_count).
     """
 
-    __slots__ = ("_journal", "_pieces", "log", "tree")
+    __slots__ = ("_journal", "_pieces", "log", "max_map_count", "tree")
 
     def __init__(self, vmas: Iterable[VMA] = ()) -> None:
         given = sorted(vmas, key=lambda vma: vma.vm_start)
@@ -58,6 +61,7 @@ class AddressSpace:
             end = vma.vm_end
         self.tree = VmaTree(given)
         self.log = Log()
+        self.max_map_count = MAX_MAP_COUNT
         self._pieces = 0
         self._journal: list[tuple[list[VMA], list[VMA], Log, int]] = []
 
@@ -71,6 +75,11 @@ class AddressSpace:
     def named(self, name: str) -> VMA | None:
         """Return the VMA called `name`, if there is one."""
         return next((vma for vma in self.tree if vma.name == name), None)
+
+    @property
+    def full(self) -> bool:
+        """True where a split would make too many VMAs."""
+        return len(self.tree) >= self.max_map_count
 
     def neighbours(self, start: int, end: int) -> tuple[VMA | None, VMA | None, VMA | None]:
         """Return (prev, curr, next) of a range as the kernel's callers find them.
@@ -108,9 +117,12 @@ class AddressSpace:
         self._change(list(outcome.before), come, log)
         return outcome.returned
 
-    def map(self, vma: VMA) -> VMA:
-        """Add a new VMA."""
-        self._change([], [vma])
+    def map(self, vma: VMA, *, opened: bool = False) -> VMA:
+        """Add a new VMA; `opened`: it is a copy, and ->open runs on it."""
+        log = self.log
+        if opened and vma.has_open:
+            log = log._replace(opened=(*log.opened, vma.name))
+        self._change([], [vma], log)
         return vma
 
     def alter(self, vma: VMA, new: VMA) -> VMA:
