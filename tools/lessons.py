@@ -1,0 +1,157 @@
+"""Give every lesson its form: head, foot and map, made from notebooks/lessons.toml.
+
+``python tools/lessons.py`` writes these cells into the lessons, ``--check`` only names the lessons
+that differ. Then ``make notebooks`` runs and stores them. The form of a lesson:
+
+    head        made here: number and title, the way (previous, contents, next), minutes, kernel
+                versions, you'll do / you'll learn / you need
+    ...         the lesson: situation, predict, run, why, change one thing; one idea to a cell
+    learned     made here: what you learned, before the first cell whose id begins with "check"
+    check-...   the one-minute check
+    foot        made here: further reading, and the way again
+
+A cell's id says what it is about, in words joined by "-". Cells tagged `reveal` keep their output
+folded until they are run, so that a prediction is one. Cells tagged `claim` hold the assertions
+behind the prose above them; JupyterLab folds their source, a click unfolds it. `lessons-map` in
+lesson 00 holds the map of all lessons.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+if __package__:
+    from tools.notebooks import LESSONS, canonical, read
+else:
+    from notebooks import LESSONS, canonical, read
+
+TABLE: Final = LESSONS / "lessons.toml"
+CONTENTS: Final = "[contents](00-start-here.ipynb)"
+MADE: Final = ("head", "learned", "foot")
+FOLDED: Final = {"reveal": "outputs_hidden", "claim": "source_hidden"}
+
+
+class Lesson(NamedTuple):
+    """One entry of the table."""
+
+    file: str
+    title: str
+    minutes: int
+    versions: str
+    finds: str
+    do: str
+    learn: str
+    need: str
+    learned: list[str]
+    reading: list[str]
+
+    @property
+    def number(self) -> str:
+        """The two digits its file begins with."""
+        return self.file[:2]
+
+    @property
+    def path(self) -> Path:
+        """Where the notebook is."""
+        return LESSONS / f"{self.file}.ipynb"
+
+    @property
+    def link(self) -> str:
+        """A link to it, with its number and title."""
+        return f"[{self.number} {self.title}]({self.file}.ipynb)"
+
+
+def table() -> list[Lesson]:
+    """Read the table; the lessons in order."""
+    rows: list[dict[str, Any]] = tomllib.loads(TABLE.read_text(encoding="utf-8"))["lesson"]
+    return [Lesson(**row) for row in rows]
+
+
+def way(lesson: Lesson, lessons: list[Lesson]) -> str:
+    """Link the lesson before, the contents and the lesson after, where there are such."""
+    there = [one for one in lessons if one.path.exists()]
+    at = there.index(lesson)
+    links = [f"← {there[at - 1].link}"] if at else []
+    links += [CONTENTS]
+    links += [f"{there[at + 1].link} →"] if at + 1 < len(there) else []
+    return " · ".join(links)
+
+
+def head(lesson: Lesson, lessons: list[Lesson]) -> str:
+    """Write the first cell."""
+    return f"""\
+# {lesson.number} · {lesson.title}
+
+{way(lesson, lessons)}
+
+**{lesson.minutes} minutes** · holds for Linux {lesson.versions}
+
+- **You'll do:** {lesson.do}
+- **You'll learn:** {lesson.learn}
+- **You need:** {lesson.need}"""
+
+
+def learned(lesson: Lesson) -> str:
+    """Write what the reader takes along."""
+    return "## What you learned\n\n" + "\n".join([f"- {line}" for line in lesson.learned])
+
+
+def foot(lesson: Lesson, lessons: list[Lesson]) -> str:
+    """Write the last cell."""
+    reading = "\n".join([f"- {line}" for line in lesson.reading])
+    return f"## Further reading\n\n{reading}\n\n---\n\n{way(lesson, lessons)}"
+
+
+def lessons_map(lessons: list[Lesson]) -> str:
+    """Write the map of all lessons that there are."""
+    rows = ["| lesson | what you find out | minutes |", "|---|---|--:|"]
+    there = [lesson for lesson in lessons if lesson.path.exists()]
+    rows += [f"| {one.link} | {one.finds} | {one.minutes} |" for one in there]
+    hours = sum([lesson.minutes for lesson in there]) / 60
+    return "\n".join(rows) + f"\n\nTogether about {hours:.1f} hours."
+
+
+def formed(notebook: NotebookNode, lesson: Lesson, lessons: list[Lesson]) -> NotebookNode:
+    """Return the notebook with its made cells as the table has them; twice is as once."""
+    body = [cell for cell in notebook.cells if cell.id not in MADE]
+    for cell in body:
+        if cell.id == "lessons-map":
+            cell.source = lessons_map(lessons)
+        for tag, fold in FOLDED.items():
+            if tag in cell.metadata.get("tags", []):
+                cell.metadata.setdefault("jupyter", {})[fold] = True
+    checks = [at for at, cell in enumerate(body) if cell.id.startswith("check")]
+    at = checks[0] if checks else len(body)
+    made = [head(lesson, lessons), learned(lesson), foot(lesson, lessons)]
+    first, middle, last = (
+        new_markdown_cell(text, id=name, metadata={"tags": ["made"]})
+        for name, text in zip(MADE, made, strict=True)
+    )
+    notebook.cells = [first, *body[:at], middle, *body[at:], last]
+    return notebook
+
+
+def main(arguments: list[str]) -> int:
+    """Form all lessons; with --check, 1 if one differs."""
+    lessons = table()
+    differ = False
+    for lesson in lessons:
+        if lesson.path.exists():
+            stored = lesson.path.read_text(encoding="utf-8")
+            fresh = canonical(formed(read(lesson.path), lesson, lessons))
+            if fresh != stored:
+                differ = True
+                print(f"{lesson.path.name}: head or foot is not as {TABLE.name} has it")
+                if arguments != ["--check"]:
+                    lesson.path.write_text(fresh, encoding="utf-8", newline="\n")
+    return int(differ and arguments == ["--check"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

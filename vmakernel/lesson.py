@@ -1,0 +1,110 @@
+"""What the lessons say in one line: a scenario under a kernel, and an output of this machine alone.
+
+The last face but one; the command line and the lessons themselves come after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vmakernel.explain import Step, owed, questions, trace, verdict
+from vmakernel.kernels import kernel
+from vmakernel.layout import strip
+from vmakernel.vma import VMA
+
+
+class Told:
+    """What became of a scenario under a kernel: the VMAs left, and what its last operation did."""
+
+    def __init__(self, rule: str, scenario: str) -> None:
+        self.kernel = kernel(rule)
+        self.steps: list[Step] = trace(self.kernel, scenario)
+        self.last = self.steps[-1]
+
+    @property
+    def vmas(self) -> tuple[VMA, ...]:
+        """The VMAs at the end, lowest address first."""
+        return self.last.after
+
+    @property
+    def layout(self) -> str:
+        """The VMAs at the end as a strip."""
+        return strip(self.vmas)
+
+    @property
+    def case(self) -> int:
+        """The case that the last operation was, 0 where nothing merged."""
+        outcome = self.last.result.outcome
+        return outcome.case if outcome and outcome.merged else 0
+
+    @property
+    def merged(self) -> bool:
+        """True where the last operation extended a VMA."""
+        return self.last.result.status == "merged"
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """The names of the VMAs that vanished in a merge."""
+        return tuple([n for step in self.steps for n in step.removed if n not in step.closed])
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The names of those that vanished owing a ->close that was never called."""
+        return tuple([name for step in self.steps for name in step.leaked])
+
+    @property
+    def nattch(self) -> int:
+        """What an owner has counted who adds 1 in ->open and takes 1 away in ->close.
+
+        At first each VMA with ->close is counted once.
+        """
+        count = sum([vma.has_close for vma in self.steps[0].before])
+        for step in self.steps:
+            born = {vma.name for vma in step.after} - {vma.name for vma in step.before}
+            count += sum([vma.has_close for vma in step.after if vma.name in born])
+            count -= len(step.closed)
+        return count
+
+    @property
+    def cell(self) -> str:
+        """The last operation as the recordings put it: ``P0-8 N8-12 -C leak C``, or no."""
+        if not self.merged:
+            return "no"
+        cell = " ".join([f"{vma.name}{vma.vm_start}-{vma.vm_end}" for vma in self.vmas])
+        cell += f" -{','.join(self.last.removed)}" if self.last.removed else ""
+        return cell + (f" leak {','.join(self.last.leaked)}" if self.last.leaked else "")
+
+    @property
+    def checks(self) -> str:
+        """The questions that decided the last operation, one to a line, with every check."""
+        return "\n".join(questions(self.kernel, self.last.result.outcome)) or "nobody was asked"
+
+    def __repr__(self) -> str:
+        said = verdict(self.kernel, self.last)
+        if self.last.leaked:
+            said += f"; {owed(self.last)}"
+        return f"{self.kernel.version}: {self.layout}  {said}"
+
+
+def under(rule: str, scenario: str) -> Told:
+    """Run `scenario` (``VMA* | OP; OP``) under a kernel ("6.5", "pre_git", "6.5:both").
+
+    Raises NotationError, SpaceError or UnknownKernel.
+    """
+    return Told(rule, scenario)
+
+
+class Here:
+    """What only this machine can show: `html` on the screen, `text` in the stored lesson."""
+
+    def __init__(self, text: str, html: str) -> None:
+        self.text, self.html = text, html
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, Any]:
+        from ipywidgets import HTML
+
+        bundle: dict[str, Any] = dict(HTML(self.html)._repr_mimebundle_())
+        return bundle | {"text/plain": self.text}
