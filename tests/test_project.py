@@ -206,6 +206,7 @@ def test_make_clean_keeps_what_is_the_readers(tmp_path: Path) -> None:
 def test_lab_serves_this_computer_only_asks_for_its_token_and_leaves_home_alone(
     tmp_path: Path,
 ) -> None:
+    course.make_environment()  # pip may leave traces of its own; Jupyter may not
     home = tmp_path / "home"
     home.mkdir()
     command: list[str | Path] = [
