@@ -1,0 +1,283 @@
+"""Widgets: controls whose every answer comes from the engine.
+
+A face; previous: draw.py; the only file that needs ipywidgets.
+
+A change of a control sets the value of an HTML widget, and nothing else: no Output, no interact.
+What goes wrong in such a change is said inside the widget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from html import escape
+from itertools import product
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import ipywidgets
+
+from vmakernel import draw
+from vmakernel.explain import Mark, questions, trace
+from vmakernel.flags import VM_EXEC, NotationError
+from vmakernel.kernels import MOMENTS, TOGGLES, Kernel, UnknownKernel, kernel
+from vmakernel.layout import parse_layout, strip
+from vmakernel.replay import parse_scenario
+from vmakernel.space import AddressSpace, SpaceError
+
+MISTAKES: Final = (NotationError, SpaceError, UnknownKernel)
+
+# Works in JupyterLab's light and dark theme, and without any; state is never shown by colour alone.
+STYLE: Final = (
+    ".vk-panel{max-width:800px}"
+    ".vk-panel .widget-html,.vk-panel .widget-html-content{height:auto;overflow:visible}"
+    ".vk-panel p,.vk-panel ul{margin:.25em 0;line-height:1.4}.vk-panel ul{padding-left:1.2em}"
+    ".vk-panel .vk-mono,.vk-panel .vk-mono label,.vk-panel .vk-mono input,.vk-panel code,"
+    ".vk-panel pre{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}"
+    ".vk-panel .vk-wrong{border-left:4px solid #d55e00;padding:.25em .6em}"
+    ".vk-panel :focus-visible{outline:2px solid var(--jp-brand-color1,#0072b2);outline-offset:2px}"
+)
+
+Self = TypeVar("Self", bound="Panel")
+Rest = ParamSpec("Rest")
+
+
+def guarded(change: Callable[Concatenate[Self, Rest], None]) -> Callable[..., None]:
+    """Let whatever goes wrong in a callback be said in the widget, where it would else vanish."""
+
+    @wraps(change)
+    def call(panel: Self, *args: Rest.args, **kwargs: Rest.kwargs) -> None:
+        try:
+            panel.complain("")
+            change(panel, *args, **kwargs)
+        except MISTAKES as mistake:
+            panel.complain(str(mistake))
+        except Exception as error:
+            panel.complain(
+                f"This widget failed ({type(error).__name__}: {error}); what you entered is kept. "
+                "Run its cell again."
+            )
+
+    return call
+
+
+class Panel:
+    """Controls and what they show; `box` is the ipywidgets box, `message` tells what is wrong.
+
+    Its text twin is the repr; `svg` is what a page without widgets shows in its place.
+    """
+
+    def __init__(self) -> None:
+        self.complaint = ""
+        self.message = ipywidgets.HTML()
+        self.style = ipywidgets.HTML(f"<style>{STYLE}</style>")
+        self.style.layout.display = "none"
+        self.box = ipywidgets.VBox()
+        self.box.add_class("vk-panel")
+
+    def show(self, *parts: ipywidgets.Widget) -> None:
+        """Set what stands in the box, from the top down."""
+        self.box.children = (self.style, *parts)
+
+    def complain(self, words: str) -> None:
+        """Say what is wrong; it stays until the next change."""
+        self.complaint = words
+        alert = f'<p class="vk-wrong" role="alert">{escape(words)}</p>'
+        self.message.value = alert if words else ""
+
+    @property
+    def svg(self) -> str:
+        """The picture shown now."""
+        raise NotImplementedError
+
+    @property
+    def text(self) -> str:
+        """What is shown now, in one line."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.complaint or self.text
+
+    def _repr_mimebundle_(self, **which: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = self.box._repr_mimebundle_(**which)
+        return {**bundle, "text/plain": repr(self), "text/html": self.svg}
+
+
+# --- predict, then see ----------------------------------------------------------------------------
+
+OWN: Final = "another: type it below"
+MOST_OPTIONS: Final = 6
+
+# What was committed to, kept for the life of the notebook's kernel, so that running a cell again
+# loses nothing.
+_KEPT: dict[tuple[str, str, str], list[str]] = {}
+
+
+class Prediction(Panel):
+    """A question about a layout: commit to an answer first, then see what the engine says.
+
+    `answers` holds the commitment, then every change of mind.
+    """
+
+    def __init__(self, scenario: str, rule: str | Kernel, *, question: str = "") -> None:
+        super().__init__()
+        self.kernel = rule if isinstance(rule, Kernel) else kernel(rule)
+        self.scenario = scenario
+        self.steps = trace(self.kernel, scenario)
+        self.outcome = strip(self.steps[-1].after)
+        _, vmas, operations = parse_scenario(scenario)
+        self._names = {vma.name[0] for vma in vmas}
+        self.calls = "; ".join(map(str, operations))
+        self.question = question or f"What is the layout after {self.calls} under {self.kernel}?"
+        key = scenario, repr(self.kernel), self.question
+        self.answers = _KEPT.setdefault(key, [])
+        self._build()
+
+    def _build(self) -> None:
+        self.before = draw.before_after(self.scenario)
+        options = [*alternatives(self.kernel, self.scenario), OWN]
+        self.options = ipywidgets.RadioButtons(options=options, value=None)
+        self.options.layout.width = "auto"
+        self.options.add_class("vk-mono")
+        self.own = ipywidgets.Text(placeholder="PPPP|CC..|NN", description="layout:")
+        self.own.add_class("vk-mono")
+        self.commit = ipywidgets.Button(tooltip="Your first answer is kept as it is")
+        self.result = ipywidgets.HTML()
+        self.own.observe(self._typed, "value")
+        self.commit.on_click(self._commit)
+        top = ipywidgets.HTML(f"<p><b>{escape(self.question)}</b></p>{self.before.svg}")
+        self.show(top, self.options, self.own, self.commit, self.message, self.result)
+        self._update()
+
+    @guarded
+    def _typed(self, _: object) -> None:
+        if self.own.value:
+            self.options.value = OWN
+
+    @guarded
+    def _commit(self, _: object) -> None:
+        chosen = self.options.value
+        if chosen is None or (chosen == OWN and not self.own.value.strip()):
+            self.complain("Choose a layout, or type one, before you commit to it.")
+        else:
+            self._take(self.own.value if chosen == OWN else chosen)
+
+    def answer(self, layout: str) -> Prediction:
+        """Commit to `layout` (such as ``PPPP|CC..|NN``), or change your mind; return the widget."""
+        self._answer(layout)
+        return self
+
+    @guarded
+    def _answer(self, layout: str) -> None:
+        self._take(layout)
+
+    def _take(self, layout: str) -> None:
+        said = self._read(layout)
+        if not self.answers or said != self.answers[-1]:
+            self.answers.append(said)
+        self._update()
+
+    def _read(self, layout: str) -> str:
+        """Return `layout` as strip() writes it.
+
+        Raises NotationError.
+        """
+        text = layout.strip().rstrip(".").strip("|") or "."
+        if text in (self.outcome.rstrip("."), *self.options.options):
+            return text  # long stretches, cut with ~, do not parse
+        vmas = parse_layout(text)
+        strangers = sorted({vma.name[0] for vma in vmas} - self._names)
+        if strangers:
+            known = ", ".join(sorted(self._names))
+            raise NotationError(f"there is no VMA {strangers[0]} here: use the letters {known}")
+        return strip(vmas)
+
+    @property
+    def right(self) -> bool:
+        """True where the commitment, not a change of mind, is what happens."""
+        return bool(self.answers) and self.answers[0] == self.outcome.rstrip(".")
+
+    @property
+    def svg(self) -> str:
+        """The layout before; after the commitment, also the outcome."""
+        return self._shown().svg
+
+    def _shown(self) -> draw.Picture:
+        if not self.answers:
+            return self.before
+        return draw.before_after(self.scenario, self.kernel)
+
+    def _update(self) -> None:
+        self.commit.description = "I changed my mind" if self.answers else "commit"
+        if not self.answers:
+            self.result.value = ""
+            return
+        paragraphs = [f"<b>{escape(line)}</b>" for line in self._comparison()]
+        step = self.steps[-1]
+        asked = questions(self.kernel, step.result.outcome)
+        told = "".join(f"<p>{line}</p>" for line in paragraphs)
+        listed = "".join(f"<li>{escape(line)}</li>" for line in asked)
+        self.result.value = f'<div role="status">{told}{self._shown().svg}<ul>{listed}</ul></div>'
+
+    def _comparison(self) -> Iterator[str]:
+        """Say what was answered, and how it compares with what the engine says."""
+        first, last = self.answers[0], self.answers[-1]
+        mark = Mark.HELD if self.right else Mark.FAILED
+        yield f"You said {first}; under {self.kernel} it is {self.outcome} {mark}."
+        if not self.right and (others := _who_does(self.scenario, first)):
+            yield f"Your layout is what {', '.join(others)} would give."
+        if len(self.answers) > 1:
+            mark = Mark.HELD if last == self.outcome.rstrip(".") else Mark.FAILED
+            yield f"Having seen that, you changed your mind to {last} {mark}."
+
+    @property
+    def text(self) -> str:
+        """The question, or how the answer compares with what the engine says."""
+        if not self.answers:
+            return f"{self.question} {strip(self.steps[0].before)} → ? (no answer yet)"
+        return f"{' '.join(self._comparison())} {draw.told(self.kernel, self.steps[-1])}"
+
+
+def predict(scenario: str, rule: str | Kernel, *, question: str = "") -> Prediction:
+    """Ask for the layout after `scenario` under `rule`, then show it beside the answer.
+
+    Raises NotationError, SpaceError or UnknownKernel.
+    """
+    return Prediction(scenario, rule, question=question)
+
+
+def alternatives(one: Kernel, scenario: str) -> list[str]:
+    """Return layouts to choose from: the right one, and what other rules or cases would give."""
+    right = strip(trace(one, scenario)[-1].after).rstrip(".") or "."
+    found = {right, strip(AddressSpace(parse_scenario(scenario)[1]).vmas)}
+    for other, changed in _variants(one, scenario):
+        if len(found) < MOST_OPTIONS:
+            found.add(strip(trace(other, changed)[-1].after).rstrip(".") or ".")
+    return sorted(found)
+
+
+def _variants(one: Kernel, scenario: str) -> Iterator[tuple[Kernel, str]]:
+    """Yield other rules for the scenario, then the same rule for scenarios that differ in flags."""
+    for moment in MOMENTS:
+        yield kernel(moment), scenario
+    for toggles in TOGGLES.values():
+        yield one.with_rule(one.rule.toggled(**toggles)), scenario
+    _, vmas, operations = parse_scenario(scenario)
+    calls = "; ".join(map(str, operations))
+    wanted = operations[-1].vm_flags
+    if wanted is None:
+        return
+    for alike in product((True, False), repeat=len(vmas)):
+        plain = [
+            vma._replace(vm_ops=None, vm_flags=wanted if same else wanted ^ VM_EXEC)
+            for vma, same in zip(vmas, alike, strict=True)
+        ]
+        yield one, f"{' '.join(map(str, plain))} | {calls}"
+
+
+def _who_does(scenario: str, layout: str) -> Sequence[str]:
+    """Return the moments of history that would give `layout`."""
+    return [
+        str(other)
+        for other in map(kernel, MOMENTS)
+        if strip(trace(other, scenario)[-1].after).rstrip(".") == layout
+    ]
