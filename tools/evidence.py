@@ -28,15 +28,16 @@ def cases(text: str) -> str:
     """Return the eight cases and in-place growth, and what each group of versions made of them."""
     situations = dict(re.findall(r"^- case (\d|mremap\S*): `(.+)`$", text, re.M))
     head, *rows = re.findall(r"^\| case \| close on .*?(?=\n\n)", text, re.M | re.S)[0].splitlines()
-    versions = [cell.strip() for cell in head.strip("|").split("|")[2:]]
+    named = [cell.strip() for cell in head.strip("|").split("|")[2:]]
+    told = re.search(r"^Groups: (.+?)\.?\s*$", text, re.M)
+    assert told
+    groups = dict(zip(named, [group.split() for group in told[1].split(";")], strict=True))
     measured = {}
     for row in rows:
         case, close, *cells = [cell.strip() for cell in re.sub("[`*]", "", row)[1:-1].split("|")]
         if case in situations:
             measured[f"{case} {close}"] = " | ".join(cells).replace("−", "-")
-    return json.dumps(
-        {"situations": situations, "versions": versions, "measured": measured}, indent=1
-    )
+    return json.dumps({"situations": situations, "groups": groups, "measured": measured}, indent=1)
 
 
 def calls(recorded: Path) -> bytes:

@@ -1,6 +1,6 @@
 """Give every lesson its form: head, foot and map, made from notebooks/lessons.toml.
 
-``python tools/lessons.py`` writes these cells into the lessons, ``--check`` only names the lessons
+``python -m tools.lessons`` writes these cells into the lessons, ``--check`` only names the lessons
 that differ. Then ``make notebooks`` runs and stores them. The form of a lesson:
 
     head        made here: number and title, the way (previous, contents, next), minutes, kernel
@@ -26,10 +26,7 @@ from typing import Any, Final, NamedTuple
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-if __package__:
-    from tools.notebooks import LESSONS, canonical, read
-else:
-    from notebooks import LESSONS, canonical, read
+from tools.notebooks import LESSONS, canonical, read
 
 TABLE: Final = LESSONS / "lessons.toml"
 CONTENTS: Final = "[contents](00-start-here.ipynb)"
@@ -75,7 +72,7 @@ def table() -> list[Lesson]:
 
 def way(lesson: Lesson, lessons: list[Lesson]) -> str:
     """Link the lesson before, the contents and the lesson after, where there are such."""
-    there = [one for one in lessons if one.path.exists()]
+    there = [one for one in lessons if one is lesson or one.path.exists()]
     at = there.index(lesson)
     links = [f"← {there[at - 1].link}"] if at else []
     links += [CONTENTS]

@@ -147,7 +147,8 @@ def verdict(kernel: Kernel, step: Step) -> str:
     if status == "partial":
         return "stopped half way: the range runs into a hole, or a driver forbids a split"
     if status == "changed":
-        return f"no merge: {_refusal(outcome)}, so the range gets a VMA of its own"
+        ends = "stays" if len(step.after) == len(step.before) else "becomes"
+        return f"no merge: {_refusal(outcome)}; the range {ends} a VMA of its own"
     if outcome is None:
         if status == "merged" and vma is not None:
             return f"{vma.name} grows in place; the merge code is not asked ({_growth(kernel)})"
@@ -172,7 +173,7 @@ def _refusal(outcome: Outcome | None) -> str:
         return outcome.refusal.value
     failed = [asked for asked in outcome.asked if asked.verdict is not Verdict.OK]
     told = [f"{asked.role} {asked.vma.name} fails on {asked.verdict}" for asked in failed]
-    return f"no neighbour matches: {_list(told)}"
+    return f"no neighbour matches ({_list(told)})"
 
 
 def _deeds(outcome: Outcome) -> list[str]:

@@ -5,11 +5,15 @@ The last face but one; the command line and the lessons themselves come after it
 
 from __future__ import annotations
 
+import os
+from html import escape
 from typing import Any
 
+from vmakernel import live, recorded
 from vmakernel.explain import Step, owed, questions, trace, verdict
 from vmakernel.kernels import kernel
 from vmakernel.layout import strip
+from vmakernel.maps import Maps
 from vmakernel.vma import VMA
 
 
@@ -94,11 +98,24 @@ def under(rule: str, scenario: str) -> Told:
     return Told(rule, scenario)
 
 
-class Here:
-    """What only this machine can show: `html` on the screen, `text` in the stored lesson."""
+def compare(case: int | str, close: str = "") -> str:
+    """Return what the recorded kernels decided in a case, a line for each group, and the engine.
 
-    def __init__(self, text: str, html: str) -> None:
-        self.text, self.html = text, html
+    `case` and `close` as in recorded.situation().
+    """
+    rows = [f"{'kernels':20} {'recorded':22} the engine"]
+    for group, versions in recorded.groups().items():
+        cell = recorded.decided(case, close)[group]
+        told = {under(version, recorded.situation(case, close)).cell for version in versions}
+        rows.append(f"{group:20} {cell:22} {'the same' if told == {cell} else ', '.join(told)}")
+    return "\n".join(rows)
+
+
+class Here:
+    """What only this machine can show: `summary` and, unfolded, `full`; stored is only `text`."""
+
+    def __init__(self, text: str, summary: str, full: str) -> None:
+        self.text, self.summary, self.full = text, summary, full
 
     def __repr__(self) -> str:
         return self.text
@@ -106,5 +123,35 @@ class Here:
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, Any]:
         from ipywidgets import HTML
 
-        bundle: dict[str, Any] = dict(HTML(self.html)._repr_mimebundle_())
-        return bundle | {"text/plain": self.text}
+        summary, full = escape(self.summary), escape(self.full)
+        html = HTML(f"<details><summary>{summary}</summary><pre>{full}</pre></details>")
+        return dict(html._repr_mimebundle_()) | {"text/plain": self.text}
+
+
+class OnThisMachine(Here):
+    """A recorded program of calls, run on this machine's kernel, or as recorded where it cannot be.
+
+    `counts` is how many VMAs there are after each call.
+    """
+
+    def __init__(self, scenario: str, otherwise: str = "6.12.117") -> None:
+        self.recording = recorded.calls(otherwise, scenario)
+        self.source = f"recorded on Linux {otherwise}"
+        try:
+            self.recording = live.run(self.recording.program())
+            self.source = f"this machine, Linux {os.uname().release}"
+        except live.LiveError as error:
+            self.source += f" ({error})"
+        self.counts = [len(step.layout) for step in self.recording.steps]
+        text = f"{scenario}: {', '.join(map(str, self.counts))} VMAs, call by call"
+        super().__init__(text, f"{text} ({self.source})", recorded.shown(self.recording))
+
+
+def on_this_machine(scenario: str) -> OnThisMachine:
+    """Run the program of a recorded scenario on the running kernel; it leaves nothing behind."""
+    return OnThisMachine(scenario)
+
+
+def look(maps: Maps) -> Here:
+    """Show the VMAs of a process: how many and whose, and all of them on request."""
+    return Here(repr(maps), f"{len(maps)} VMAs: {maps.source}", str(maps))

@@ -12,7 +12,7 @@ import gzip
 import json
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from vmakernel.replay import parse_scenario
 from vmakernel.scenario import Recording
@@ -23,8 +23,8 @@ CASES: Final = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @cache
-def _decided() -> dict[str, dict[str, str]]:
-    data: dict[str, dict[str, str]] = json.loads((DATA / "cases.json").read_text(encoding="ascii"))
+def _decided() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((DATA / "cases.json").read_text(encoding="ascii"))
     return data
 
 
@@ -49,12 +49,13 @@ def decided(case: int | str, close: str = "") -> dict[str, str]:
     _, vmas, _ = parse_scenario(situation(case))
     held = "".join([v.name for v in vmas if close == "all" or v.name in close]) or "-"
     cells = _decided()["measured"][f"{case} {held}"].split(" | ")
-    return dict(zip(_decided()["versions"], cells, strict=True))
+    return dict(zip(groups(), cells, strict=True))
 
 
-def groups() -> dict[str, tuple[str, ...]]:
-    """Return each group of versions that decide alike, with the first and last version recorded."""
-    return {group: tuple(group.split("..")) for group in _decided()["versions"]}
+def groups() -> dict[str, list[str]]:
+    """Return the groups of versions that decided alike, oldest first, each with its versions."""
+    found: dict[str, list[str]] = _decided()["groups"]
+    return found
 
 
 def closes(case: int | str) -> list[str]:
