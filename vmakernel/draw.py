@@ -20,21 +20,10 @@ from vmakernel.explain import Mark, Step, owed, trace, verdict
 from vmakernel.flags import print_flags
 from vmakernel.kernels import Kernel, kernel
 from vmakernel.layout import LONGEST, parse_layout, strip
+from vmakernel.recorded import CASES, situation
 from vmakernel.replay import Operation, parse_scenario
 from vmakernel.space import AddressSpace
 from vmakernel.vma import VMA, parse_range
-
-# The eight cases of the comment above vma_merge(), each as a scenario of one file.
-CASES: Final[dict[int, str]] = {
-    1: "P=0-4:rw,f1@0 N=8-12:rw,f1@8 | new 4-8:rw,f1@4",
-    2: "P=0-4:rw,f1@0 N=8-12:r,f1@8 | new 4-8:rw,f1@4",
-    3: "P=0-4:r,f1@0 N=8-12:rw,f1@8 | new 4-8:rw,f1@4",
-    4: "C=0-8:r,f1@0 N=8-12:rw,f1@8 | modify 4-8:rw",
-    5: "P=0-4:rw,f1@0 C=4-12:r,f1@4 | modify 4-8:rw",
-    6: "P=0-4:rw,f1@0 C=4-8:r,f1@4 N=8-12:rw,f1@8 | modify 4-8:rw",
-    7: "P=0-4:rw,f1@0 C=4-8:r,f1@4 N=8-12:r,f1@8 | modify 4-8:rw",
-    8: "P=0-4:r,f1@0 C=4-8:r,f1@4 N=8-12:rw,f1@8 | modify 4-8:rw",
-}
 
 
 class Picture:
@@ -127,9 +116,9 @@ def poster() -> Picture:
     one = kernel("6.5")
     columns = (Sheet(), Sheet())
     words = []
-    for case, scenario in CASES.items():
+    for case in CASES:
         sheet = columns[case > 4]
-        step = trace(one, scenario)[0]
+        step = trace(one, situation(case))[0]
         assert step.result.outcome is not None
         span = step.operation.start, step.operation.end
         scale = Scale([0, *_borders(step.before), *span])
@@ -251,7 +240,7 @@ STYLE: Final = (
     ".vk .vk-small{font-size:10px}.vk .vk-mid{text-anchor:middle}"
     ".vk rect{stroke:var(--ink);fill:none}.vk .vk-fill{stroke:none;fill-opacity:.35}"
     ".vk .vk-tag{fill:var(--ink)}.vk .vk-tag+text{fill:var(--paper);font-weight:bold}"
-    ".vk .vk-new{stroke-width:3}.vk .vk-dash{stroke-dasharray:3 3}"
+    ".vk .vk-paper{fill:var(--paper)}.vk .vk-new{stroke-width:3}.vk .vk-dash{stroke-dasharray:3 3}"
     ".vk path{stroke:var(--ink);stroke-opacity:.45;fill:none}"
 )
 
@@ -389,6 +378,9 @@ class Sheet:
         outcome = step.result.outcome
         grown = [vma.name for vma in outcome.grown] if outcome and outcome.merged else []
         self.row(scale, step.after, grown)
+        operation = step.operation
+        if operation.kind in ("new", "mmap") and outcome and not outcome.merged:
+            self._apart(scale, operation.start, operation.end)
         ghosts = [
             _Ghost(vma, vma.name in step.leaked) for vma in step.before if vma.name in step.removed
         ]
@@ -396,6 +388,13 @@ class Sheet:
             self._haunt(scale, ghosts)
         self.say(told(one, step))
         self.y += 8
+
+    def _apart(self, scale: Scale, start: int, end: int) -> None:
+        """Draw a new range that did not merge into the row above: it becomes a VMA of its own."""
+        x, width = scale.x(start), scale.x(end) - scale.x(start)
+        y = self.y - self.BOX - 6
+        self.rect(x, y, width, self.BOX, ' class="vk-paper vk-dash"')
+        self.text(x + width / 2, y + 19, scale.letters("*", start, end), "vk-head vk-mid")
 
     def _haunt(self, scale: Scale, ghosts: Iterable[_Ghost]) -> None:
         for vma, lost in ghosts:

@@ -1,6 +1,6 @@
 """Widgets: controls whose every answer comes from the engine.
 
-A face; previous: draw.py; the only file that needs ipywidgets.
+A face; previous: draw.py; next: toggle_lab.py. Only these two files need ipywidgets.
 
 A change of a control sets the value of an HTML widget, and nothing else: no Output, no interact.
 What goes wrong in such a change is said inside the widget.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from html import escape
 from itertools import product
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import ipywidgets
 
@@ -23,6 +23,9 @@ from vmakernel.kernels import MOMENTS, TOGGLES, Kernel, UnknownKernel, kernel
 from vmakernel.layout import parse_layout, strip
 from vmakernel.replay import parse_scenario
 from vmakernel.space import AddressSpace, SpaceError
+
+if TYPE_CHECKING:
+    from vmakernel.toggle_lab import ToggleLab
 
 MISTAKES: Final = (NotationError, SpaceError, UnknownKernel)
 
@@ -281,3 +284,13 @@ def _who_does(scenario: str, layout: str) -> Sequence[str]:
         for other in map(kernel, MOMENTS)
         if strip(trace(other, scenario)[-1].after).rstrip(".") == layout
     ]
+
+
+# --- the toggle lab -------------------------------------------------------------------------------
+
+
+def toggle_lab() -> ToggleLab:
+    """Return the toggle lab: every rule and every case at your fingertips."""
+    from vmakernel.toggle_lab import ToggleLab
+
+    return ToggleLab()

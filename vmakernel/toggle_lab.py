@@ -1,0 +1,420 @@
+"""The toggle lab: any rule, any owner, any case, and at once what the engine makes of it.
+
+A face; previous: widgets.py, last file of the package.
+
+The controls only compose a scenario and a rule; SITUATIONS is a table. What is shown is what
+explain.py says of it, under the chosen rule and under the one it is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from html import escape
+from typing import Final, NamedTuple
+
+import ipywidgets
+
+from vmakernel import draw, recorded
+from vmakernel.explain import Check, Mark, Step, checks, explain, owed, trace
+from vmakernel.flags import NotationError
+from vmakernel.kernels import Kernel, Removal, Rule, kernel
+from vmakernel.layout import strip
+from vmakernel.predicates import Asked, Verdict
+from vmakernel.vma import VMA, parse_range, parse_vma
+from vmakernel.widgets import MISTAKES, Panel, guarded
+
+
+class Situation(NamedTuple):
+    """VMAs without ->close, and the call made on them; {start} and {end} are the range's pages."""
+
+    title: str
+    layout: str
+    call: str
+    start: int = 4
+    end: int = 8
+    page_by_page: bool = False
+
+
+def _case(number: int, title: str) -> Situation:
+    layout, _, call = recorded.situation(number).partition(" | ")
+    for old, new in (
+        ("new", "mmap"),
+        ("modify", "protect"),
+        ("4-8", "{start}-{end}"),
+        ("@4", "@{start}"),
+    ):
+        call = call.replace(old, new)
+    return Situation(f"case {number}: {title}", layout, call)
+
+
+_PROTECT: Final = "protect {start}-{end}:rw"
+
+SITUATIONS: Final = (
+    _case(1, "the range fills the hole between prev and next"),
+    _case(2, "the range joins prev; next differs"),
+    _case(3, "the range joins next; prev differs"),
+    _case(4, "the tail of prev becomes like next"),
+    _case(5, "the head of the middle becomes like prev"),
+    _case(6, "the whole middle becomes like both"),
+    _case(7, "the whole middle becomes like prev"),
+    _case(8, "the whole middle becomes like next"),
+    Situation("strictly inside the middle", "C=0-12:r,f1@0", _PROTECT),
+    Situation(
+        "there and back: mprotect() twice",
+        "C=0-12:rw,f1@0",
+        "protect {start}-{end}:r; protect {start}-{end}:rw",
+    ),
+    Situation(
+        "page by page: case 6 in small steps",
+        recorded.situation(6).partition(" | ")[0],
+        _PROTECT,
+        page_by_page=True,
+    ),
+    Situation("mremap() grows prev", "P=0-4:rw,f1@0", "mremap P+{pages}"),
+    Situation("mremap() grows prev up to next", "P=0-4:rw,f1@0 N=8-12:rw,f1@8", "mremap P+{pages}"),
+    Situation(
+        "like case 7, but not contiguous in the file",
+        "P=0-4:rw,f1@0 C=4-8:r,f1@6 N=8-12:r,f1@10",
+        _PROTECT,
+    ),
+    Situation(
+        "like case 7, but VM_SPECIAL (hugetlb)",
+        "P=0-4:rwE,f1@0 C=4-8:rE,f1@4 N=8-12:rE,f1@8",
+        _PROTECT,
+    ),
+)
+PAGES: Final = 12
+
+# What a reader calls the moments, and the names under which kernels.py knows them.
+LABELS: Final = {
+    "pre-git (to 6.0)": "pre_git",
+    "regression (6.1)": "regression",
+    "workaround (to 6.3)": "workaround",
+    "may_remove_vma (6.4)": "may_remove_vma",
+    "case-7 fix (6.8)": "case7_fix",
+    "6.12": "really_removed",
+}
+ROLES: Final = {"prev": "P", "middle": "C", "next": "N"}
+MIXED: Final = (
+    "Mixed: no real driver does this, for all VMAs of one file share its vm_ops. "
+    "It shows which VMA the rule really asks."
+)
+
+STYLE: Final = (
+    "<style>.vk-lab .widget-radio-box{gap:0 1.1em;flex-wrap:wrap;margin:0}"
+    ".vk-lab .widget-radio-box,.vk-lab .widget-radio{height:auto;width:auto;max-width:none}"
+    ".vk-lab .widget-radio-box label{width:auto;margin:0}"
+    ".vk-lab label:has(:checked){font-weight:bold}.vk-lab .vk-line{align-items:center}"
+    ".vk-lab .vk-line>*{width:auto}"
+    ".vk-two{display:flex;flex-wrap:wrap;gap:0 1.2em}.vk-two>*{flex:1 1 320px;min-width:0}"
+    ".vk-two svg{flex:0 1 auto}.vk-rule{font-weight:bold;margin-top:.6em!important}"
+    ".vk-check{display:inline-block;margin:1px 3px 1px 0;padding:0 5px;white-space:nowrap;"
+    "border:1px solid transparent}"
+    ".vk-decides{border:2px solid currentColor;font-weight:bold}"
+    ".vk-lab pre{overflow-x:auto;white-space:pre;font-size:12px;line-height:1.35}</style>"
+)
+LEGEND: Final = (
+    f"{Mark.HELD} held · {Mark.FAILED} refused, and so decided (framed) · "
+    f"{Mark.NOT_ASKED} not asked by this rule · {Mark.NOT_REACHED} not reached"
+)
+
+
+class ToggleLab(Panel):
+    """The toggle lab; every control is an ipywidget whose value can be set from code as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._quiet = False
+        self._controls()
+        self._watch()
+        self._arrange()
+        self._choose_moment()
+
+    # --- what can be chosen ------------------------------------------------------------------
+
+    def _controls(self) -> None:
+        self.moment = ipywidgets.RadioButtons(
+            options=LABELS, value="may_remove_vma", orientation="horizontal"
+        )
+        self.before = _box("can_vma_merge_before(), of next")
+        self.after = _box("can_vma_merge_after(), of prev")
+        self.removed = ipywidgets.Dropdown(options=[str(asked) for asked in Removal])
+        self.close = {role: _box(role) for role in ROLES}
+        titles = [(situation.title, index) for index, situation in enumerate(SITUATIONS)]
+        self.situation = ipywidgets.Dropdown(options=titles, value=6)
+        self.range = ipywidgets.IntRangeSlider(value=(4, 8), min=0, max=PAGES)
+        self.compared = ipywidgets.Dropdown(options={**LABELS, "nothing": ""}, value="workaround")
+        self.as_text = _box("all of it as text")
+        self.note = ipywidgets.HTML()
+        self.view = ipywidgets.HTML()
+        for box in self.close.values():
+            box.value = True
+
+    def _watch(self) -> None:
+        self.moment.observe(self._moment_changed, "value")
+        for toggle in (self.before, self.after, self.removed):
+            toggle.observe(self._rule_changed, "value")
+        self.situation.observe(self._situation_changed, "value")
+        for control in (*self.close.values(), self.range, self.compared, self.as_text):
+            control.observe(self._changed, "value")
+
+    def _arrange(self) -> None:
+        self.box.add_class("vk-lab")
+        self.show(
+            ipywidgets.HTML(STYLE, layout={"display": "none"}),
+            _line("moment in history", self.moment),
+            _line("or build a rule: ->close is tested in", self.before, self.after),
+            _line("and of a VMA that would really go", self.removed),
+            _line("->close on", *self.close.values()),
+            _line("situation", self.situation),
+            _line("range of pages", self.range),
+            _line("compare with", self.compared, self.as_text),
+            self.note,
+            self.message,
+            self.view,
+        )
+
+    # --- what a change does ------------------------------------------------------------------
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Set several controls, then show the result once."""
+        if self._quiet:
+            yield
+            return
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+        self._update()
+
+    @guarded
+    def _changed(self, _: object) -> None:
+        with self._together():
+            pass
+
+    @guarded
+    def _moment_changed(self, _: object) -> None:
+        if self.moment.value is not None:
+            self._choose_moment()
+
+    def _choose_moment(self) -> None:
+        self._base = kernel(self.moment.value)
+        rule = self._base.rule
+        with self._together():
+            self.before.value, self.after.value = rule.before, rule.after
+            self.removed.value = str(rule.removed)
+
+    @guarded
+    def _rule_changed(self, _: object) -> None:
+        if not self._quiet:
+            with self._together():
+                # Back at the moment we came from, or away from all moments.
+                own = self._rule_built() is not self._base.rule
+                self.moment.value = None if own else self._base.rule.name
+
+    @guarded
+    def _situation_changed(self, _: object) -> None:
+        with self._together():
+            self.range.value = self.chosen.start, self.chosen.end
+
+    # --- what is chosen -----------------------------------------------------------------------
+
+    @property
+    def chosen(self) -> Situation:
+        """The situation chosen."""
+        return SITUATIONS[self.situation.value]
+
+    def _rule_built(self) -> Rule:
+        rule = self._base.rule
+        changes = {
+            "before": self.before.value,
+            "after": self.after.value,
+            "removed": Removal(self.removed.value),
+        }
+        same = all(getattr(rule, field) == value for field, value in changes.items())
+        return rule if same else rule.toggled(**changes)
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel of the moment chosen last, with the rule as toggled."""
+        return self._base.with_rule(self._rule_built())
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The kernel chosen, then the one it is compared with, unless they are the same."""
+        other = [kernel(self.compared.value)] if self.compared.value else []
+        return [self.kernel, *[one for one in other if one != self.kernel]]
+
+    @property
+    def vmas(self) -> list[VMA]:
+        """The layout, with ->close where it is chosen."""
+        return [parse_vma(word) for word in self._words()]
+
+    def _words(self) -> list[str]:
+        closed = [name for role, name in ROLES.items() if self.close[role].value]
+        words = self.chosen.layout.split()
+        return [f"{word},c" if word[0] in closed else word for word in words]
+
+    @property
+    def scenario(self) -> str:
+        """The scenario that the controls compose.
+
+        Raises NotationError for a range on which the call cannot be made.
+        """
+        start, end = parse_range("{}-{}".format(*self.range.value))
+        self._fits(start, end)
+        pages = range(start, end) if self.chosen.page_by_page else [start]
+        calls = [
+            self.chosen.call.format(
+                start=page, end=page + 1 if self.chosen.page_by_page else end, pages=end - start
+            )
+            for page in pages
+        ]
+        return f"{' '.join(self._words())} | {'; '.join(calls)}"
+
+    def _fits(self, start: int, end: int) -> None:
+        """Raise NotationError where the call cannot be made on these pages."""
+        call = self.chosen.call
+        if call.startswith("mremap") and start != self.chosen.start:
+            raise NotationError(
+                f"mremap() grows prev from page {self.chosen.start} on: let the range start there"
+            )
+        if call.startswith("protect"):
+            met = [vma.name for vma in self.vmas if vma.vm_start < end and start < vma.vm_end]
+            if len(met) > 1:
+                raise NotationError(
+                    f"pages {start}-{end} lie in {' and '.join(met)}, and the kernel asks for one "
+                    "VMA at a time: choose a range inside one"
+                )
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def _update(self) -> None:
+        self._say_what_there_is()
+        self.view.value, self.picture = "", draw.picture(self.vmas)
+        try:
+            scenario = self.scenario
+            traces = [trace(one, scenario) for one in self.kernels]
+            self.picture = picture = draw.before_after(scenario, *self.kernels)
+        except MISTAKES:
+            self.view.value = self.picture.svg
+            raise
+        if self.as_text.value:
+            self.view.value = f"<pre>{escape(explain(self.kernels, scenario))}</pre>"
+            return
+        told = "".join(map(_asked, self.kernels, traces))
+        changed = escape(compare(self.kernels, traces)) if len(traces) > 1 else ""
+        self.view.value = (
+            f'<p role="status">{changed}</p><div class="vk-two">{picture.svg}'
+            f"<div>{told}<p><small>{LEGEND}</small></p></div></div>"
+        )
+
+    def _say_what_there_is(self) -> None:
+        """Disable what this situation does not have; say so where ->close is mixed."""
+        here = {vma.name for vma in self.vmas}
+        for role, box in self.close.items():
+            box.disabled = ROLES[role] not in here
+            box.description = f"{role} (none here)" if box.disabled else f"{role} {ROLES[role]}"
+        owners = {vma.has_close for vma in self.vmas}
+        self.note.value = f"<p><small>{MIXED}</small></p>" if len(owners) > 1 else ""
+
+    @property
+    def svg(self) -> str:
+        """The layout before, and after under both rules; before alone where nothing comes of it."""
+        return self.picture.svg
+
+    @property
+    def text(self) -> str:
+        """What was chosen, what comes of it, and what the rule compared with does, in one line."""
+        return self.picture.text
+
+
+def _box(description: str) -> ipywidgets.Checkbox:
+    return ipywidgets.Checkbox(description=description, indent=False, layout={"width": "auto"})
+
+
+def _line(label: str, *controls: ipywidgets.Widget) -> ipywidgets.HBox:
+    line = ipywidgets.HBox([ipywidgets.Label(label), *controls], layout={"flex_flow": "row wrap"})
+    line.add_class("vk-line")
+    return line
+
+
+def _asked(one: Kernel, steps: Sequence[Step]) -> str:
+    """Return the checks of every step as HTML, the one that decided in a frame."""
+    lines = [f'<p class="vk-rule">{escape(str(one))} asks</p>']
+    for step in steps:
+        call = f"<code>{escape(str(step.operation))}</code> " if len(steps) > 1 else ""
+        outcome = step.result.outcome
+        if outcome is None or not outcome.asked:
+            lines.append(f"<p>{call}nobody: {escape(draw.told(one, step))}</p>")
+            continue
+        for asked in outcome.asked:
+            lines.append(f"<p>{call}{_question(one, asked)}</p>")
+    return "".join(lines)
+
+
+def _question(one: Kernel, asked: Asked) -> str:
+    chips = "".join(
+        f'<span class="vk-check{" vk-decides" if check.mark is Mark.FAILED else ""}">{check}</span>'
+        for check in checks(one, asked)
+    )
+    answer = "yes" if asked.verdict is Verdict.OK else "no"
+    return f"{asked.role} {asked.vma.name}: {chips}→ {asked.where}: <b>{answer}</b>"
+
+
+# --- what a rule changed --------------------------------------------------------------------------
+
+_SAYS: Final = {
+    Mark.HELD: "accepts",
+    Mark.FAILED: "refuses",
+    Mark.NOT_ASKED: "does not ask",
+    Mark.NOT_REACHED: "does not get that far",
+}
+
+
+def compare(kernels: Sequence[Kernel], traces: Sequence[Sequence[Step]]) -> str:
+    """Say what two rules make different of one scenario, and which checks made it so.
+
+    `kernels` and `traces` hold the rule chosen, then the one it is compared with.
+    """
+    (one, other), (steps, others) = kernels, traces
+    pairs = list(zip(steps, others, strict=True))
+    apart = [pair for pair in pairs if _fate(pair[0]) != _fate(pair[1])]
+    step, twin = (apart or pairs)[-1]
+    reasons = " ".join(_reasons((other, (apart or pairs)[0][1]), (one, (apart or pairs)[0][0])))
+    if apart:
+        news = f"; {owed(step)}" if step.leaked != twin.leaked else ""
+        told = f"{strip(step.after)} instead of {strip(twin.after)}{news}. {reasons}"
+    else:
+        told = f"the same, for other reasons. {reasons}" if reasons else "the same."
+    return f"{one} compared with {other}: {told}".strip()
+
+
+def _fate(step: Step) -> tuple[object, ...]:
+    return step.result.status, step.after, step.removed, step.leaked
+
+
+def _reasons(*sides: tuple[Kernel, Step]) -> Iterator[str]:
+    """Yield a sentence for each check that refused under one of two rules and not the other."""
+    marks = [dict(_marks(*side)) for side in sides]
+    first, second = marks
+    for key in [*first, *[key for key in second if key not in first]]:
+        pair = [side.get(key, Mark.NOT_ASKED) for side in marks]
+        if pair[0] is not pair[1] and Mark.FAILED in pair:
+            says = [f"{k.version} {_SAYS[mark]}" for (k, _), mark in zip(sides, pair, strict=True)]
+            yield f"{key}: {', '.join(says)}."
+
+
+def _marks(one: Kernel, step: Step) -> Iterator[tuple[str, Mark]]:
+    outcome = step.result.outcome
+    for asked in outcome.asked if outcome else ():
+        for check in checks(one, asked):
+            yield f"{asked.role} {asked.vma.name}, {_named(check)}", check.mark
+
+
+def _named(check: Check) -> str:
+    would_go = check.detail.partition(" and ")[0] if "removed" in check.detail else ""
+    return f"{check.name} ({would_go})" if would_go else str(check.name)
