@@ -151,6 +151,22 @@ class Kernel:
     copied_dup: bool  # a moved range brings its anon_vma along (v6.18)
     copied_uffd_stays_apart: bool  # a moved range with userfaultfd never merges (v7.3)
     anon_pgoff: bool  # private file mappings must be contiguous in it too (v7.3)
+    # What whole system calls did in their own way:
+    advice: frozenset[str]  # the advice that madvise() knew
+    madvise_merges: bool  # v2.6.13, 05b7438475dd
+    madvise_eagain: bool  # a split refused is EAGAIN, not ENOMEM (v5.17)
+    unaccounts: bool  # mprotect() takes VM_ACCOUNT back from unfaulted memory (v6.7, 9b9143298598)
+    mprotect_populates: bool  # locked private memory made writable (v4.2, 36f881883c57)
+    mprotect_forgives: bool  # a hole at the end goes unnoticed (v6.3 to v6.3.9, 2286a6914c77)
+    mlock_loses: bool  # the same, and it loses its place after a merge (v6.3 to v6.4.6)
+    mremap_looks_first: bool  # a source that is not mapped fails at once (v5.16, 550a7d60bd5e)
+    mremap_moves_many: bool  # all checks come first, and a move may span several VMAs (v6.17)
+    mremap_duplicates: bool  # length 0 duplicates private memory too (to v4.13; dba58d3b8c50)
+    mremap_drops_uffd: bool  # a moved VMA is no longer registered (v4.20, 3cfd22be0ad6)
+    remaps_by_mmap: bool  # remap_file_pages() is an mmap() (v4.0, c8d78c1823f4)
+    names_shmem: bool  # anonymous shared memory can be named too (v6.2, d09e8ca6cb93)
+    uffd_shmem: bool  # userfaultfd takes shared memory (v4.11)
+    uffd_loses_prev: bool  # it merges wrongly from inside a VMA (v6.1 to v6.3)
     notes: str = ""
 
     def with_rule(self, rule: Rule) -> Kernel:
@@ -196,6 +212,17 @@ _FLAGS_SINCE: Final = {
     vm.VM_MIXEDMAP: (2, 6, 25),
     vm.VM_SOFTDIRTY: (3, 11),
     vm.VM_MAYBE_GUARD: (6, 19),
+}
+_ADVICE_SINCE: Final = {
+    "normal": FIRST,
+    "seq": FIRST,
+    "rand": FIRST,
+    "dontfork": (2, 6, 16),
+    "dofork": (2, 6, 16),
+    "huge": (2, 6, 38),
+    "nohuge": (2, 6, 38),
+    "dontdump": (3, 4),
+    "dodump": (3, 4),
 }
 _LAST_MINOR: Final[dict[tuple[int, ...], int]] = {
     (3,): 19,
@@ -288,6 +315,21 @@ def _kernel_of(version: tuple[int, ...], text: str) -> Kernel:
         copied_dup=version >= (6, 18),
         copied_uffd_stays_apart=version >= (7, 3),
         anon_pgoff=version >= (7, 3),
+        advice=frozenset([name for name, since in _ADVICE_SINCE.items() if version >= since]),
+        madvise_merges=version >= (2, 6, 13),
+        madvise_eagain=version >= (5, 17),
+        unaccounts=version >= (6, 7),
+        mprotect_populates=version >= (4, 2),
+        mprotect_forgives=(6, 3) <= version < (6, 3, 10),
+        mlock_loses=(6, 3) <= version < (6, 4, 7),
+        mremap_looks_first=version >= (5, 16),
+        mremap_moves_many=version >= (6, 17),
+        mremap_duplicates=version < (4, 14),
+        mremap_drops_uffd=version >= (4, 20),
+        remaps_by_mmap=version >= (4, 0),
+        names_shmem=version >= (6, 2),
+        uffd_shmem=version >= (4, 11),
+        uffd_loses_prev=(6, 1) <= version < (6, 4),
     )
 
 

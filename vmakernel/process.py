@@ -1,0 +1,291 @@
+"""A process: its address space, the SysV segments it attaches, and what its page faults leave.
+
+Previous: scenario.py; next: mremap.py.
+
+A fault on private memory gives the VMA an anon_vma, and that decides later merges. A segment counts
+its attaches: one for each VMA of each process, and one for every VMA a merge removed without
+calling ->close.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from string import ascii_uppercase
+from typing import Final
+
+from vmakernel import callers
+from vmakernel import flags as vm
+from vmakernel.callers import Result
+from vmakernel.kernels import Kernel
+from vmakernel.scenario import Segment
+from vmakernel.space import AddressSpace
+from vmakernel.vma import VMA, AnonVma, Proposal, VmOps, ops_of
+
+GONE: Final = -22  # shmctl() of a segment that was destroyed: -EINVAL
+HUGE_PAGES: Final = 512  # of 4 KiB each, in a huge page
+UNKNOWN_VMAS: Final = 1024  # more than a process has before a scenario begins
+
+_CLOSES: Final = ("shm", "fuse")
+
+
+class Errno(Exception):
+    """A call that the kernel fails, with the name of the errno and, for a fault, of the signal."""
+
+    def __init__(self, name: str, note: str | None = None) -> None:
+        self.name, self.note = name, note
+        super().__init__(name)
+
+
+class Declined(Exception):
+    """A call outside the course; the message is one sentence that says why."""
+
+
+class Process:
+    """A process of a kernel, and the child it may have forked.
+
+    `max_map_count` is how many VMAs the calls may make; None: that many that the process's other
+    VMAs do not matter. `configured`: the kernel has anon_vma names and transparent huge pages.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        segments: Iterable[Segment] = (),
+        *,
+        max_map_count: int | None = None,
+        configured: bool = False,
+    ) -> None:
+        self.kernel, self.configured = kernel, configured
+        self.space = AddressSpace()
+        self.open_ended = max_map_count is None
+        if max_map_count is not None:
+            self.space.max_map_count = max_map_count
+        self.segments = dict(segments)
+        self.removed: set[str] = set()  # segments that go with their last attach
+        self.gone: set[str] = set()
+        self.lost: Counter[str] = Counter()  # attaches that merges lost
+        self.forked: Counter[str] | None = None  # attaches of the child, while it lives
+        self.sizes: dict[str, int] = {}  # pages of each vm_file whose end is known
+        self.results: list[Result] = []
+        self._uses: Counter[str] = Counter()
+        self._anon_vmas = 0
+        taken = {name[0].upper() for name in self.segments}
+        self._letters = [c for c in ascii_uppercase if c not in taken] or list(ascii_uppercase)
+
+    # --- names -----------------------------------------------------------------------------------
+
+    def _unique(self, stem: str) -> str:
+        self._uses[stem] += 1
+        return stem if self._uses[stem] == 1 else f"{stem}#{self._uses[stem]}"
+
+    def new_name(self, vm_file: str | None) -> str:
+        """Return a VMA's name: its segment's, or the next free letter."""
+        if vm_file is not None and vm_file.startswith("shm:"):
+            return self._unique(source(vm_file)[4:])
+        letter = self._letters[self._uses["letter"] % len(self._letters)]
+        self._uses["letter"] += 1
+        return self._unique(letter)
+
+    def new_file(self, stem: str, pages: int) -> str:
+        """Return the vm_file of an attach or of shared anonymous memory: each has its own."""
+        vm_file = self._unique(stem)
+        self.sizes[vm_file] = pages
+        return vm_file
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def find(self, page: int) -> VMA | None:
+        """Return the VMA that holds `page` (vma_lookup())."""
+        return self.space.tree.around(page)[1]
+
+    def find_above(self, page: int) -> VMA | None:
+        """Return the VMA that holds `page`, or the first one above it (find_vma())."""
+        _, vma, above = self.space.tree.around(page)
+        return vma or above
+
+    def layout(self) -> tuple[str, ...]:
+        """Return a line for each VMA: ``start-end perms pgoff source``."""
+        return tuple([layout_line(vma) for vma in self.space.tree])
+
+    def nattch(self) -> dict[str, int]:
+        """Return how often each segment is attached, by whomever; GONE where it was destroyed."""
+        counts = self._attaches()
+        return {name: GONE if name in self.gone else counts[name] for name in self.segments}
+
+    def _attaches(self) -> Counter[str]:
+        counts = self.lost.copy()
+        if self.forked:
+            counts += self.forked
+        for vma in self.space.tree:
+            if vma.vm_file is not None and vma.vm_file.startswith("shm:"):
+                counts[source(vma.vm_file)[4:]] += 1
+        return counts
+
+    # --- acting ----------------------------------------------------------------------------------
+
+    def keep(self, result: Result) -> Result:
+        """Note a decision, and the attaches it lost."""
+        self.results.append(result)
+        if result.outcome is not None:
+            for vma in result.outcome.lost:
+                if vma.vm_file is not None:
+                    self.lost[source(vma.vm_file).removeprefix("shm:")] += 1
+        return result
+
+    def change(self, proposal: Proposal) -> VMA:
+        """Give part of a VMA other flags, merging or splitting. Raises Errno."""
+        self._count()
+        result = self.keep(callers.change(self.space, self.kernel, proposal))
+        if result.vma is None:
+            raise Errno("ENOMEM")
+        return result.vma
+
+    def unmap(self, start: int, end: int) -> None:
+        """Unmap pages `start` to `end`. Raises Errno."""
+        self._count()
+        if callers.unmap(self.space, self.kernel, start, end).status == "no":
+            raise Errno("ENOMEM")
+
+    def room(self, vmas: int) -> bool:
+        """Return whether so many VMAs more would still be allowed. Raises Declined."""
+        self._count()
+        return len(self.space.tree) + vmas <= self.space.max_map_count
+
+    def _count(self) -> None:
+        if self.open_ended and len(self.space.tree) > self.space.max_map_count - UNKNOWN_VMAS:
+            raise Declined(
+                f"near the limit of {self.space.max_map_count} VMAs the answer depends on how many "
+                "the process has besides"
+            )
+
+    def settle(self) -> None:
+        """Destroy the removed segments that nobody attaches any more."""
+        if self.removed:
+            counts = self._attaches()
+            self.gone |= {name for name in self.removed if counts[name] == 0}
+
+    def fork(self) -> None:
+        """Fork a child that does nothing: ->open runs on each VMA it gets (dup_mmap())."""
+        self.forked = Counter(
+            [
+                source(vma.vm_file)[4:]
+                for vma in self.space.tree
+                if vma.vm_file is not None
+                and vma.vm_file.startswith("shm:")
+                and not vma.vm_flags & vm.VM_DONTCOPY
+            ]
+        )
+
+    def exit(self) -> dict[str, int]:
+        """End the process and its child, and return the attaches that are left."""
+        self.forked = None
+        for vma in self.space.vmas:
+            self.space.unmap(vma)
+        self.settle()
+        return self.nattch()
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def touch(self, start: int, end: int, *, write: bool) -> None:
+        """Write to each page, or read it. Raises Errno with the signal's name."""
+        needed = vm.VM_WRITE if write else vm.VM_ACCESS
+        while start < end:
+            vma = self.find(start)
+            if vma is None or not vma.vm_flags & needed:
+                raise Errno("EFAULT", "SIGSEGV")
+            vma, stop = self._fault(vma, start, min(end, vma.vm_end), write=write)
+            if stop < min(end, vma.vm_end):
+                raise Errno("EFAULT", "SIGBUS")
+            start = stop
+
+    def populate(self, start: int, end: int) -> bool:
+        """Fault pages in as mlock() does, and return whether all are there (__mm_populate())."""
+        there = True
+        while start < end:
+            vma = self.find_above(start)
+            if vma is None or vma.vm_start >= end:
+                break
+            stop = min(end, vma.vm_end)
+            if vma.vm_flags & vm.VM_ACCESS:
+                write = vma.vm_flags & (vm.VM_WRITE | vm.VM_SHARED) == vm.VM_WRITE
+                there &= self._fault(vma, max(start, vma.vm_start), stop, write=write)[1] == stop
+            else:
+                there = False
+            if not there:
+                break
+            start = stop
+        return there
+
+    def _fault(self, vma: VMA, start: int, stop: int, *, write: bool) -> tuple[VMA, int]:
+        """Return the VMA after the faults, and the first page that gave SIGBUS, or `stop`."""
+        if vma.userfaultfd:
+            raise Declined("a fault on memory that userfaultfd watches waits for an answer")
+        private = not vma.vm_flags & vm.VM_SHARED
+        if not write and private and vma.vm_file is None and vma.pages >= HUGE_PAGES:
+            raise Declined("reading so much memory makes an anon_vma or not as huge pages are set")
+        if write and private and vma.anon_vma is None:
+            vma = self.space.alter(vma, vma._replace(anon_vma=self._anon_vma(vma)))
+        size = self.sizes.get(vma.vm_file or "")
+        if size is not None:
+            stop = min(stop, max(start, size - vma.vm_pgoff + vma.vm_start))
+        return vma, stop
+
+    def _anon_vma(self, vma: VMA) -> AnonVma:
+        """Share a neighbour's anon_vma, or make a new one (find_mergeable_anon_vma())."""
+        before, _, above = self.space.tree.around(vma.vm_start)
+        for near, low, high in (above, vma, above), (before, before, vma):
+            if low is not None and high is not None and near is not None:
+                theirs = near.anon_vma
+                if theirs is not None and theirs.singular and self._compatible(low, high):
+                    return theirs
+        self._anon_vmas += 1
+        return AnonVma(str(self._anon_vmas))
+
+    def _compatible(self, low: VMA, high: VMA) -> bool:
+        """True where two neighbours differ in nothing but access (anon_vma_compatible())."""
+        pages = low.pages
+        return (
+            low.vm_end == high.vm_start
+            and low.policy == high.policy
+            and low.vm_file == high.vm_file
+            and not (low.vm_flags ^ high.vm_flags) & ~(vm.VM_ACCESS | self.kernel.ignored_flags)
+            and low.vm_pgoff + pages == high.vm_pgoff
+            and (not self.kernel.anon_pgoff or low.anon_pgoff + pages == high.anon_pgoff)
+        )
+
+
+def kind(vma: VMA) -> str:
+    """Return what a VMA maps: anon, shanon, shm, file, memfd or fuse."""
+    return "anon" if vma.vm_file is None else source(vma.vm_file).partition(":")[0]
+
+
+def source(vm_file: str) -> str:
+    """Return what a layout line calls a vm_file: attaches of one segment look alike."""
+    return vm_file.partition("#")[0]
+
+
+def file_ops(vm_file: str | None) -> VmOps | None:
+    """Return the operations of what maps `vm_file`: SysV shm and FUSE have ->close."""
+    closes = vm_file is not None and source(vm_file).partition(":")[0] in _CLOSES
+    return ops_of(vm_file, close=closes)
+
+
+def layout_line(vma: VMA) -> str:
+    """Return how /proc/self/maps shows a VMA, in pages."""
+    flags = vma.vm_flags
+    perms = "".join(
+        [
+            letter if flags & bit else "-"
+            for letter, bit in (("r", vm.VM_READ), ("w", vm.VM_WRITE), ("x", vm.VM_EXEC))
+        ]
+    )
+    perms += "s" if flags & vm.VM_MAYSHARE else "p"
+    if vma.vm_file is None:
+        text = "0 anon"
+    elif vma.anon_name:
+        text = f"{vma.vm_pgoff} shanon"
+    else:
+        text = f"{vma.vm_pgoff} {source(vma.vm_file)}"
+    name = f":{vma.anon_name}" if vma.anon_name else ""
+    return f"{vma.vm_start}-{vma.vm_end} {perms} {text}{name}"
