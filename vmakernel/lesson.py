@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from html import escape
+from itertools import groupby
 from typing import Any
 
 from vmakernel import live, recorded
@@ -83,11 +84,16 @@ class Told:
         """The questions that decided the last operation, one to a line, with every check."""
         return "\n".join(questions(self.kernel, self.last.result.outcome)) or "nobody was asked"
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         said = verdict(self.kernel, self.last)
         if self.last.leaked:
             said += f"; {owed(self.last)}"
-        return f"{self.kernel.version}: {self.layout}  {said}"
+        return f"{self.layout}  {said}"
+
+    def __repr__(self) -> str:
+        # JupyterLab shows the first line even where the output is folded: it must not tell.
+        calls = "; ".join([str(step.operation) for step in self.steps])
+        return f"{self.kernel.version}, after {calls}:\n{self}"
 
 
 def under(rule: str, scenario: str) -> Told:
@@ -99,15 +105,17 @@ def under(rule: str, scenario: str) -> Told:
 
 
 def compare(case: int | str, close: str = "") -> str:
-    """Return what the recorded kernels decided in a case, a line for each group, and the engine.
+    """Return what the recorded kernels decided in a case, and whether the engine says the same.
 
-    `case` and `close` as in recorded.situation().
+    `case` and `close` as in recorded.situation(); versions in a row that agree share a line.
     """
-    rows = [f"{'kernels':20} {'recorded':22} the engine"]
-    for group, versions in recorded.groups().items():
-        cell = recorded.decided(case, close)[group]
-        told = {under(version, recorded.situation(case, close)).cell for version in versions}
-        rows.append(f"{group:20} {cell:22} {'the same' if told == {cell} else ', '.join(told)}")
+    rows = [f"{'kernels':22} {'recorded':22} the engine"]
+    decided = recorded.decided(case, close)
+    for cell, alike in groupby(recorded.groups().items(), lambda group: decided[group[0]]):
+        versions = [version for _, group in alike for version in group]
+        told = [under(version, recorded.situation(case, close)).cell for version in versions]
+        span = versions[0] if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
+        rows.append(f"{span:22} {cell:22} the same in {told.count(cell)} of {len(told)}")
     return "\n".join(rows)
 
 
