@@ -1,0 +1,449 @@
+"""Widgets for programs of calls: scrub() goes through one, compose() makes one and has it judged.
+
+A face; previous: call_pictures.py. The rules of the house are those of widgets.py.
+
+What only this machine can show never reaches a stored lesson: scrub() and compose() leave their
+predictions there, the same everywhere; fingerprint() and judge() a sentence that always holds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any, Final
+
+import ipywidgets
+
+from vmakernel import live, recorded
+from vmakernel.call_pictures import (
+    Moment,
+    call_name,
+    call_picture,
+    evidence,
+    predictions,
+    read,
+    tally,
+)
+from vmakernel.explain import Mark
+from vmakernel.kernels import LAST, MOMENTS, UnknownKernel, kernel
+from vmakernel.lesson import Here
+from vmakernel.live import Experiment, Fingerprint
+from vmakernel.predict import Prediction
+from vmakernel.scenario import Recording, Scenario, ScenarioError, parse_call
+from vmakernel.widgets import Panel, guarded
+
+# A version for each moment of history.
+RULES: Final = tuple(MOMENTS.values())
+STAND_IN: Final = "6.12.117"  # the recorded kernel that is shown where no kernel can be asked
+
+_TABLE: Final = (
+    "<style>.vk-tally{border-collapse:collapse;font-size:90%}.vk-tally th,.vk-tally td"
+    "{text-align:left;padding:1px 8px;border-bottom:1px solid;vertical-align:bottom}</style>"
+)
+
+
+# --- going through a program ----------------------------------------------------------------------
+
+
+class Scrub(Panel):
+    """A program of calls under some rules: `call` is the one shown, the last is the exit."""
+
+    def __init__(self, scenario: str | Scenario, *rules: str) -> None:
+        super().__init__()
+        self.stories: tuple[Prediction, ...] = ()
+        self.call = ipywidgets.IntSlider(value=1, min=1, max=1, description="call", readout=False)
+        self.back = ipywidgets.Button(description="◀ back", tooltip="The call before")
+        self.forth = ipywidgets.Button(description="next ▶", tooltip="The next call")
+        self.table, self.picture = ipywidgets.HTML(), ipywidgets.HTML()
+        self.call.observe(self._moved, "value")
+        self.back.on_click(self._back)
+        self.forth.on_click(self._forth)
+        buttons = ipywidgets.HBox([self.back, self.call, self.forth])
+        self.show(buttons, self.message, self.picture, self.table)
+        self.set(scenario, *rules)
+
+    @guarded
+    def set(self, scenario: str | Scenario, *rules: str) -> None:
+        """Take another program; the call stays the same where there is one."""
+        try:
+            self.stories = predictions(scenario, rules or RULES)
+        except ScenarioError as error:
+            self.stories = ()
+            self.complain(str(error))
+        self.call.max = len(self.stories[0].scenario.calls) + 1 if self.stories else 1
+        self._moved()
+
+    @guarded
+    def _back(self, _: object) -> None:
+        self.call.value -= 1
+
+    @guarded
+    def _forth(self, _: object) -> None:
+        self.call.value += 1
+
+    def _moved(self, _: object = None) -> None:
+        self.back.disabled = self.call.value == self.call.min
+        self.forth.disabled = self.call.value == self.call.max
+        self.picture.value = self._picture
+        self.table.value = self._table
+
+    @property
+    def _picture(self) -> str:
+        return call_picture(self.stories, self.call.value - 1).svg if self.stories else ""
+
+    @property
+    def _table(self) -> str:
+        return _TABLE + tally(self.stories, self.call.value - 1) if self.stories else ""
+
+    @property
+    def svg(self) -> str:
+        """The picture and the table shown now."""
+        return f"<div>{self._picture}{self._table}</div>"
+
+    @property
+    def moments(self) -> list[Moment]:
+        """What the call shown did, under each rule."""
+        return [Moment(story, self.call.value - 1) for story in self.stories]
+
+    @property
+    def text(self) -> str:
+        """The call, and what it left under each rule."""
+        if not self.stories:
+            return "no program"
+        scenario, at = self.stories[0].scenario, self.call.value - 1
+        name = call_name(scenario, at)
+        head = f"call {at + 1} of {len(scenario.calls)}, {name}" if name != "exit" else name
+        return f"{head}: {'; '.join(alike(self.moments))}"
+
+
+def scrub(scenario: str | Scenario, *rules: str) -> Scrub:
+    """Go through a program of calls under some rules (without any: one for each moment).
+
+    What is wrong with the program is said in the widget.
+    """
+    return Scrub(scenario, *rules)
+
+
+def alike(moments: Sequence[Moment]) -> list[str]:
+    """Say what came of a call, the rules under which the same came of it together."""
+    groups: dict[str, list[str]] = {}
+    for one in moments:
+        groups.setdefault(one.left, []).append(one.story.kernel.version)
+    return [f"{', '.join(versions)}: {told}" for told, versions in groups.items()]
+
+
+# --- this machine ---------------------------------------------------------------------------------
+
+
+class Pictured(Here):
+    """What only this machine can show, with pictures: `full` is HTML already."""
+
+    def __init__(self, text: str, summary: str, full: str) -> None:
+        super().__init__(text, summary, "")
+        self.html = f"<details><summary>{escape(summary)}</summary>{full}</details>"
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, Any]:
+        bundle = dict(ipywidgets.HTML(self.html)._repr_mimebundle_())
+        return bundle | {"text/plain": self.text}
+
+
+# The experiments of a fingerprint, as they were recorded: without close, and with it.
+_RECORDED: Final = {
+    "case 5": "S1.case5",
+    "case 4": "S1.case4",
+    "inside": "S1.inside",
+    "whole middle": "S2.case6",
+}
+
+
+def recorded_experiments(version: str) -> tuple[Experiment, ...]:
+    """Return a recorded kernel's answers to the questions of live.fingerprint().
+
+    Raises KeyError, naming what there is.
+    """
+    found = []
+    for close, memory in (False, "shanon"), (True, "shm"):
+        for name, scenario in _RECORDED.items():
+            if name != "inside" or not close:
+                recording = recorded.calls(version, f"{scenario}.{memory}")
+                found.append(Experiment(name, close, recording))
+    return tuple(found)
+
+
+class Print(Pictured):
+    """The fingerprint of this machine's kernel; where it cannot be taken, a recorded kernel's."""
+
+    def __init__(self) -> None:
+        self.taken: Fingerprint = live.fingerprint()
+        shown, told = self.taken.experiments, str(self.taken).partition("\n")[0]
+        where = f"Linux {self.taken.kernel}"
+        if not self.verdict:
+            shown, where = recorded_experiments(STAND_IN), f"recorded on Linux {STAND_IN}"
+        super().__init__(
+            "this kernel's fingerprint: one of the three rules, or the reason why there is none",
+            told,
+            f"<p>{escape(self.taken.reason)}</p>{evidence(shown, where).svg}",
+        )
+
+    @property
+    def verdict(self) -> str | None:
+        """One of live.VERDICTS, or None; `taken.reason` then says why."""
+        return self.taken.verdict
+
+
+def fingerprint() -> Print:
+    """Find out which rule the running kernel follows, from layouts alone; nothing stays behind."""
+    return Print()
+
+
+def running() -> str | None:
+    """Return the version of the running kernel as the engine knows it, None where it has none."""
+    release = os.uname().release if hasattr(os, "uname") else ""
+    match = re.match(r"(\d+)\.(\d+)(\.\d+)?", release)
+    if os.name != "posix" or match is None or live.why_unsupported():
+        return None
+    if (int(match[1]), int(match[2])) > LAST:
+        return ".".join(map(str, LAST))
+    for version in match[0], f"{match[1]}.{match[2]}":
+        try:
+            return kernel(version).version
+        except UnknownKernel:
+            continue
+    return None
+
+
+def difference(story: Prediction, real: Recording) -> str | None:
+    """Return the first thing a kernel did otherwise than predicted, None where there is none."""
+    if story.refused is not None:
+        return f"not predicted ({story.refused})"
+    for number, (ours, theirs) in enumerate(zip(story.recording.steps, real.steps, strict=True), 1):
+        for what in "errno", "layout", "nattch":
+            said, was = getattr(ours, what), getattr(theirs, what)
+            if said != was:
+                return f"call {number}, {theirs.call}: predicted {_told(said)}, it was {_told(was)}"
+    if dict(story.nattch_after_exit) != dict(real.nattch_after_exit):
+        said, was = story.nattch_after_exit, real.nattch_after_exit
+        return f"at exit: predicted {_told(said)}, it was {_told(was)}"
+    return None
+
+
+def _told(value: object) -> str:
+    if isinstance(value, tuple):
+        return " | ".join([" ".join(line.split()[:2]) for line in value]) or "nothing mapped"
+    if isinstance(value, dict):
+        return ", ".join([f"nattch {count}" for count in value.values()])
+    return str(value) or "success"
+
+
+def recorded_twin(scenario: Scenario, version: str = STAND_IN) -> Recording | None:
+    """Return what a recorded kernel did with just this program, if it is one of EXAMPLES."""
+    for name in EXAMPLES.values():
+        recording = recorded.calls(version, name)
+        if recording.program().calls == scenario.calls:
+            return recording
+    return None
+
+
+class Judgement(Pictured):
+    """What a kernel did with a program, and which rules predicted just that.
+
+    `real` is None where there was no kernel to ask, and no recording either; `source` says which it
+    is, or why. `agree` are the versions whose prediction holds in every call.
+    """
+
+    def __init__(self, program: str | Scenario, *rules: str) -> None:
+        scenario = read(program)
+        own = running()
+        versions = dict.fromkeys([*(rules or RULES), *([own] if own else [])])
+        self.stories = predictions(scenario, versions)
+        self.real: Recording | None
+        try:
+            self.real = live.run(scenario)
+            self.source = f"this machine, Linux {os.uname().release}"
+        except live.LiveError as error:
+            self.real = recorded_twin(scenario)
+            known = f"recorded on Linux {STAND_IN}; " if self.real else ""
+            self.source = f"{known}no kernel to ask here: {error}"
+        self.differences = {
+            story.kernel.version: difference(story, self.real) if self.real else self.source
+            for story in self.stories
+        }
+        self.agree = [version for version, other in self.differences.items() if not other]
+        super().__init__(
+            "a kernel's judgement: the rules that foretold every call, or why it was not asked",
+            f"{', '.join(self.agree) or 'no rule'} predicted every call ({self.source})",
+            self._table(),
+        )
+
+    def _table(self) -> str:
+        rows = []
+        for story in self.stories:
+            version = story.kernel.version
+            other = self.differences[version]
+            said = escape(other) if other else f"every call as predicted {Mark.HELD}"
+            rows.append(f"<tr><td>{version} · {story.kernel.rule.name}</td><td>{said}</td></tr>")
+        steps = self.real.steps if self.real else ()
+        lines = "\n".join(
+            [f"{one.call!s:20} {one.errno or 'ok':8}{_told(one.layout)}" for one in steps]
+        )
+        return f'{_TABLE}<table class="vk-tally">{"".join(rows)}</table><pre>{escape(lines)}</pre>'
+
+
+def judge(program: str | Scenario, *rules: str) -> Judgement:
+    """Run a program on this machine's kernel and hold every rule's prediction against it.
+
+    Raises ScenarioError or UnknownKernel. Under Linux 6.4 to 6.7 a program that loses an attach
+    leaves its segment in memory until the machine restarts; compose() asks first.
+    """
+    return Judgement(program, *rules)
+
+
+# --- a program of your own ------------------------------------------------------------------------
+
+EXAMPLES: Final = {
+    "part of the middle, next to prev (case 5)": "S1.case5.shm",
+    "part of the middle, next to next (case 4)": "S1.case4.shm",
+    "the whole middle (case 6)": "S2.case6.shm",
+    "the reproducer of the leak (case 7)": "S5.fixed",
+    "growing in place": "S3.expand.shm",
+}
+# A first draft for each call that a click adds.
+_DRAFTS: Final = {
+    "mprotect": "mprotect 4 4 r",
+    "shmat": "shmat A 0",
+    "shmdt": "shmdt 0",
+    "munmap": "munmap 4 4",
+    "mmap": "mmap 12 4 rw s anon",
+    "mremap": "mremap 0 4 8",
+    "madvise": "madvise 4 4 dontdump",
+    "mlock": "mlock 4 4",
+    "munlock": "munlock 4 4",
+    "touch": "touch 0 4",
+    "fork": "fork",
+    "rmid": "rmid A",
+}
+PRICE: Final = (
+    "If this kernel is one of 6.4 to 6.7, the program loses an attach for good, and its segment "
+    "stays in memory until the machine restarts: tick the box if that is all right, then run it."
+)
+
+
+class Composer(Panel):
+    """A program of the reader's own: predicted under every rule, run on this machine on request.
+
+    `program` is its text; `run` asks the machine, unless an attach could be lost for good and
+    `may_leak` is not ticked.
+    """
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self.example = ipywidgets.Dropdown(
+            options=["choose ...", *EXAMPLES], description="start from"
+        )
+        self.example.layout.width = "auto"
+        self.program = ipywidgets.Textarea(value=program.strip(), rows=8, description="program")
+        self.program.add_class("vk-mono")
+        self.op = ipywidgets.Dropdown(options=list(_DRAFTS), description="add")
+        self.line = ipywidgets.Text(value=_DRAFTS["mprotect"])
+        self.line.add_class("vk-mono")
+        self.add = ipywidgets.Button(description="add this call")
+        self.drop = ipywidgets.Button(description="take the last away")
+        self.may_leak = ipywidgets.Checkbox(
+            description="it may leave a segment behind", indent=False
+        )
+        self.run = ipywidgets.Button(description="run on this machine")
+        self.live = ipywidgets.HTML()
+        self.scrub = Scrub(self.program.value)
+        self.example.observe(self._chosen, "value")
+        self.program.observe(self._edited, "value")
+        self.op.observe(self._drafted, "value")
+        self.add.on_click(self._add)
+        self.drop.on_click(self._drop)
+        self.run.on_click(self._run)
+        self.show(
+            self.example,
+            self.program,
+            ipywidgets.HBox([self.op, self.line, self.add, self.drop]),
+            self.message,
+            self.scrub.box,
+            ipywidgets.HBox([self.run, self.may_leak]),
+            self.live,
+        )
+        self._last()
+
+    @guarded
+    def _chosen(self, _: object) -> None:
+        if self.example.value in EXAMPLES:
+            recording = recorded.calls(STAND_IN, EXAMPLES[self.example.value])
+            self.program.value = str(recording.program()).partition("\n")[2].strip()
+
+    @guarded
+    def _drafted(self, _: object) -> None:
+        self.line.value = _DRAFTS[self.op.value]
+
+    @guarded
+    def _edited(self, _: object) -> None:
+        self.live.value = ""
+        self.scrub.set(self.program.value)
+        self._last()
+
+    def _last(self) -> None:
+        """Show the last call: what the program left."""
+        if self.scrub.stories:
+            self.scrub.call.value = max(self.scrub.call.max - 1, 1)
+
+    @guarded
+    def _add(self, _: object) -> None:
+        try:
+            call = parse_call(self.line.value)
+        except ScenarioError as error:
+            self.complain(str(error))
+        else:
+            self.program.value = f"{self.program.value.rstrip()}\n{call}"
+
+    @guarded
+    def _drop(self, _: object) -> None:
+        kept = self.program.value.rstrip().rpartition("\n")[0]
+        if kept:
+            self.program.value = kept
+
+    @guarded
+    def _run(self, _: object) -> None:
+        self.live.value = ""
+        try:
+            scenario = read(self.program.value)
+        except ScenarioError as error:
+            self.complain(str(error))
+            return
+        if self.costs(scenario) and not self.may_leak.value:
+            self.complain(PRICE)
+            return
+        judged = judge(scenario)
+        told = f"<p><b>{escape(judged.summary)}</b></p>"
+        self.live.value = f'<div role="status">{told}{judged._table()}</div>'
+
+    def costs(self, scenario: Scenario) -> bool:
+        """True where a leaky kernel would lose an attach, and this machine may have one."""
+        (story,) = predictions(scenario, ["may_remove_vma"])
+        loses = story.refused is not None or any(story.nattch_after_exit.values())
+        return loses and live.fingerprint().verdict in (None, live.MAY_REMOVE_VMA)
+
+    @property
+    def svg(self) -> str:
+        """The picture and the table shown now."""
+        return self.scrub.svg
+
+    @property
+    def text(self) -> str:
+        """The program, and what it leaves under each rule."""
+        if not self.scrub.stories:
+            return repr(self.scrub)
+        calls = "; ".join(map(str, self.scrub.stories[0].scenario.calls))
+        return f"{calls} → {'; '.join(alike(self.scrub.moments))}"
+
+
+def compose(program: str = "seg A 12\nshmat A 0\nmprotect 4 4 r\nmprotect 4 4 rw") -> Composer:
+    """Write a program of calls, see what every rule makes of it, run it on this machine."""
+    return Composer(program)
