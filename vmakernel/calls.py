@@ -77,6 +77,8 @@ def _map(
     process.unmap(at, at + pages)
     if flags & (vm.VM_WRITE | vm.VM_SHARED | vm.VM_NORESERVE) == vm.VM_WRITE:
         flags |= vm.VM_ACCOUNT
+    if vm_file is not None:
+        process.reach[vm_file] = max(process.reach[vm_file], pgoff + pages)
     like = VMA(
         "new", at, at + pages, flags, vm_file, pgoff, file_ops(vm_file), anon_pgoff=at
     )  # fmt: skip
@@ -193,7 +195,9 @@ def mprotect(process: Process, call: sc.Mprotect) -> None:
         new = _reflag(process, vma, start, stop, flags)
         private_locked = vma.vm_flags & (vm.VM_WRITE | vm.VM_SHARED | vm.VM_LOCKED) == vm.VM_LOCKED
         if private_locked and wanted & vm.VM_WRITE and process.kernel.mprotect_populates:
-            process.populate(start, stop)  # locked memory is not to fault when it is written to
+            process.populate(
+                start, stop, ignore=True
+            )  # locked memory is not to fault when it is written to
         return new
 
     forgives = process.kernel.mprotect_forgives
@@ -291,8 +295,8 @@ def _watch(process: Process, at: int, pages: int, context: str) -> None:
             raise Errno("EINVAL")
     if not vmas:
         raise Errno("EINVAL")
-    if kernel.uffd_loses_prev and vmas[0].vm_start < at:
-        raise Declined("from 6.1 to 6.3 userfaultfd takes the wrong VMA for prev inside a VMA")
+    if kernel.uffd_mistakes and vmas[0].vm_start < at:
+        raise Declined("up to 6.3 userfaultfd merges with wrong offsets from inside a VMA on")
     flags = vm.VM_UFFD_MISSING if context else 0
 
     def give(vma: VMA, start: int, stop: int) -> VMA:

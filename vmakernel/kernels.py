@@ -153,20 +153,20 @@ class Kernel:
     anon_pgoff: bool  # private file mappings must be contiguous in it too (v7.3)
     # What whole system calls did in their own way:
     advice: frozenset[str]  # the advice that madvise() knew
-    madvise_merges: bool  # v2.6.13, 05b7438475dd
+    madvise_merges: bool  # "madvise: merge the maps" (v2.6.13)
     madvise_eagain: bool  # a split refused is EAGAIN, not ENOMEM (v5.17)
-    unaccounts: bool  # mprotect() takes VM_ACCOUNT back from unfaulted memory (v6.7, 9b9143298598)
+    unaccounts: bool  # mprotect() takes VM_ACCOUNT back from unfaulted memory (v6.7, 9b9143298585)
     mprotect_populates: bool  # locked private memory made writable (v4.2, 36f881883c57)
     mprotect_forgives: bool  # a hole at the end goes unnoticed (v6.3 to v6.3.9, 2286a6914c77)
-    mlock_loses: bool  # the same, and it loses its place after a merge (v6.3 to v6.4.6)
+    mlock_loses: bool  # the same, and its place after a merge (v6.3 to v6.4.6; 2658f94d6792)
     mremap_looks_first: bool  # a source that is not mapped fails at once (v5.16, 550a7d60bd5e)
     mremap_moves_many: bool  # all checks come first, and a move may span several VMAs (v6.17)
     mremap_duplicates: bool  # length 0 duplicates private memory too (to v4.13; dba58d3b8c50)
-    mremap_drops_uffd: bool  # a moved VMA is no longer registered (v4.20, 3cfd22be0ad6)
+    mremap_drops_uffd: bool  # a moved VMA is no longer registered (v5.0)
     remaps_by_mmap: bool  # remap_file_pages() is an mmap() (v4.0, c8d78c1823f4)
     names_shmem: bool  # anonymous shared memory can be named too (v6.2, d09e8ca6cb93)
     uffd_shmem: bool  # userfaultfd takes shared memory (v4.11)
-    uffd_loses_prev: bool  # it merges wrongly from inside a VMA (v6.1 to v6.3)
+    uffd_mistakes: bool  # registering from inside a VMA on merges wrongly (to v6.3; 5543d3c43c41)
     notes: str = ""
 
     def with_rule(self, rule: Rule) -> Kernel:
@@ -325,11 +325,11 @@ def _kernel_of(version: tuple[int, ...], text: str) -> Kernel:
         mremap_looks_first=version >= (5, 16),
         mremap_moves_many=version >= (6, 17),
         mremap_duplicates=version < (4, 14),
-        mremap_drops_uffd=version >= (4, 20),
+        mremap_drops_uffd=version >= (5, 0),
         remaps_by_mmap=version >= (4, 0),
         names_shmem=version >= (6, 2),
         uffd_shmem=version >= (4, 11),
-        uffd_loses_prev=(6, 1) <= version < (6, 4),
+        uffd_mistakes=version < (6, 4),
     )
 
 

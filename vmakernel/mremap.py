@@ -56,7 +56,7 @@ def _grow(process: Process, vma: VMA, at: int, old: int, new: int, *, maymove: b
         if grown.vma is None:
             raise Errno("ENOMEM")  # whether it may move or not
         if vma.vm_flags & vm.VM_LOCKED:
-            process.populate(at + old, end)
+            process.populate(at + old, end, ignore=True)
         return
     if not maymove or not process.room(4):
         raise Errno("ENOMEM")
@@ -99,7 +99,7 @@ def _move_one(process: Process, at: int, old: int, new: int, to: int) -> None:
     if old:
         process.unmap(at, at + old)
     if vma.vm_flags & vm.VM_LOCKED:
-        process.populate(to + old, to + new)
+        process.populate(to + old, to + new, ignore=True)
 
 
 def _copy(process: Process, vma: VMA, at: int, pages: int, to: int) -> None:

@@ -67,6 +67,7 @@ class Process:
         self.lost: Counter[str] = Counter()  # attaches that merges lost
         self.forked: Counter[str] | None = None  # attaches of the child, while it lives
         self.sizes: dict[str, int] = {}  # pages of each vm_file whose end is known
+        self.reach: Counter[str] = Counter()  # pages that each other vm_file has at least
         self.results: list[Result] = []
         self._uses: Counter[str] = Counter()
         self._anon_vmas = 0
@@ -194,14 +195,17 @@ class Process:
             vma = self.find(start)
             if vma is None or not vma.vm_flags & needed:
                 raise Errno("EFAULT", "SIGSEGV")
-            vma, stop = self._fault(vma, start, min(end, vma.vm_end), write=write)
-            if stop < min(end, vma.vm_end):
+            stop = min(end, vma.vm_end)
+            self._fault(vma, write=write)
+            if self._file_end(vma, start, stop) < stop:
                 raise Errno("EFAULT", "SIGBUS")
             start = stop
 
-    def populate(self, start: int, end: int) -> bool:
-        """Fault pages in as mlock() does, and return whether all are there (__mm_populate())."""
-        there = True
+    def populate(self, start: int, end: int, *, ignore: bool = False) -> bool:
+        """Fault pages in as mlock() does, and return whether all are there (__mm_populate()).
+
+        With `ignore` it does not matter whether they are.
+        """
         while start < end:
             vma = self.find_above(start)
             if vma is None or vma.vm_start >= end:
@@ -209,27 +213,35 @@ class Process:
             stop = min(end, vma.vm_end)
             if vma.vm_flags & vm.VM_ACCESS:
                 write = vma.vm_flags & (vm.VM_WRITE | vm.VM_SHARED) == vm.VM_WRITE
-                there &= self._fault(vma, max(start, vma.vm_start), stop, write=write)[1] == stop
-            else:
-                there = False
-            if not there:
-                break
+                self._fault(vma, write=write)
+                if not ignore and self._file_end(vma, start, stop) < stop:
+                    return False
+            elif not ignore:
+                return False
             start = stop
-        return there
+        return True
 
-    def _fault(self, vma: VMA, start: int, stop: int, *, write: bool) -> tuple[VMA, int]:
-        """Return the VMA after the faults, and the first page that gave SIGBUS, or `stop`."""
+    def _fault(self, vma: VMA, *, write: bool) -> None:
+        """Fault some page in: a write to private memory gives the VMA an anon_vma."""
         if vma.userfaultfd:
             raise Declined("a fault on memory that userfaultfd watches waits for an answer")
-        private = not vma.vm_flags & vm.VM_SHARED
-        if not write and private and vma.vm_file is None and vma.pages >= HUGE_PAGES:
+        if vma.vm_flags & vm.VM_SHARED or vma.anon_vma is not None:
+            return
+        if write:
+            self.space.alter(vma, vma._replace(anon_vma=self._anon_vma(vma)))
+        elif vma.vm_file is None and vma.pages >= HUGE_PAGES:
             raise Declined("reading so much memory makes an anon_vma or not as huge pages are set")
-        if write and private and vma.anon_vma is None:
-            vma = self.space.alter(vma, vma._replace(anon_vma=self._anon_vma(vma)))
-        size = self.sizes.get(vma.vm_file or "")
-        if size is not None:
-            stop = min(stop, max(start, size - vma.vm_pgoff + vma.vm_start))
-        return vma, stop
+
+    def _file_end(self, vma: VMA, start: int, stop: int) -> int:
+        """Return the first page from `start` to `stop` behind the end of the file, or `stop`."""
+        if vma.vm_file is None:
+            return stop
+        first = vma.vm_start - vma.vm_pgoff  # where page 0 of the file would be
+        if vma.vm_file in self.sizes:
+            return min(stop, max(start, first + self.sizes[vma.vm_file]))
+        if stop > first + self.reach[vma.vm_file]:
+            raise Declined("whether the file goes on behind what mmap() was asked for is not known")
+        return stop
 
     def _anon_vma(self, vma: VMA) -> AnonVma:
         """Share a neighbour's anon_vma, or make a new one (find_mergeable_anon_vma())."""

@@ -43,7 +43,7 @@ def side_by_side(scenario: Scenario, kernels: Sequence[Kernel], *, color: bool =
         if not any(columns):
             break
         blocks.append((str(call), columns))
-    if scenario.segments and not all([prediction.refused for prediction in predictions]):
+    if scenario.segments and not all(prediction.refused for prediction in predictions):
         blocks.append(("exit", [_after_exit(prediction) for prediction in predictions]))
     width = max([len(line) for _, columns in blocks for column in columns for line in column])
     rows = [scenario.name]
