@@ -82,7 +82,8 @@ def before_after(scenario: str, *rules: str | Kernel) -> Picture:
     """
     kernels = [rule if isinstance(rule, Kernel) else kernel(rule) for rule in rules]
     _, given, operations = parse_scenario(scenario)
-    vmas = AddressSpace(given).vmas
+    space = AddressSpace(given)
+    vmas = space.vmas
     traces = [trace(one, scenario) for one in kernels]
     met = [step.before for step in traces[0]] if traces else [vmas] * len(operations)
     proposed = [_range_of(*pair) for pair in zip(operations, met, strict=True)]
@@ -91,7 +92,7 @@ def before_after(scenario: str, *rules: str | Kernel) -> Picture:
         borders += [border for step in steps for border in _borders(step.after)]
     scale = Scale([0, *borders, *[page for span in proposed if span for page in span]])
     sheet = Sheet()
-    words = [f"before {strip(vmas)}"]
+    words = [f"before {space!r} | {'; '.join(map(str, operations))}"]
     sheet.say("before", "vk-head")
     sheet.row(scale, vmas)
     for index, operation in enumerate(operations):
@@ -108,28 +109,31 @@ def before_after(scenario: str, *rules: str | Kernel) -> Picture:
             words.append(f"{call}{one.version}: {strip(step.after)} {told(one, step)}")
             sheet.say(f"after · {one.version} · {one.rule.name}", "vk-head")
             sheet.after(scale, one, step)
-    return sheet.picture("Before and after", " → ".join([words[0], "; ".join(words[1:])]))
+    title = "Before and after" if kernels else "Before"
+    return sheet.picture(title, " → ".join([words[0], "; ".join(words[1:])] if kernels else words))
 
 
 def poster() -> Picture:
     """Draw the eight cases of vma_merge() up to v6.11, each as the engine decides it."""
     one = kernel("6.5")
-    columns = (Sheet(), Sheet())
-    words = []
-    for case in CASES:
-        sheet = columns[case > 4]
-        step = trace(one, situation(case))[0]
-        assert step.result.outcome is not None
-        span = step.operation.start, step.operation.end
-        scale = Scale([0, *_borders(step.before), *span])
-        sheet.say(f"case {step.result.outcome.case}", "vk-head")
-        sheet.row(scale, step.before)
-        sheet.propose(scale, *span, str(step.operation))
-        sheet.after(scale, one, step)
-        sheet.skip(14)
-        words.append(f"{strip(step.before)} → {strip(step.after)} {verdict(one, step)}")
     title = "The eight cases of vma_merge(), to v6.11"
-    return beside(columns).picture(title, f"{title}: {'; '.join(words)}")
+    columns = (Sheet(), Sheet())
+    columns[0].say(title, "vk-head")
+    words = []
+    for left in CASES[:4]:
+        columns[0].y = columns[1].y = max(sheet.y for sheet in columns) + 12
+        for case, sheet in zip((left, left + 4), columns, strict=True):
+            step = trace(one, situation(case))[0]
+            span = step.operation.start, step.operation.end
+            scale = Scale([0, *_borders(step.before), *span])
+            sheet.say(f"case {case}", "vk-head")
+            sheet.row(scale, step.before)
+            sheet.propose(scale, *span, str(step.operation))
+            sheet.after(scale, one, step)
+            words.append((case, f"{strip(step.before)} → {strip(step.after)} {verdict(one, step)}"))
+    return beside(columns).picture(
+        title, f"{title}: {'; '.join([told for _, told in sorted(words)])}"
+    )
 
 
 def told(one: Kernel, step: Step) -> str:

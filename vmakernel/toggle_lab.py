@@ -88,11 +88,11 @@ PAGES: Final = 12
 
 # What a reader calls the moments, and the names under which kernels.py knows them.
 LABELS: Final = {
-    "pre-git (to 6.0)": "pre_git",
-    "regression (6.1)": "regression",
-    "workaround (to 6.3)": "workaround",
-    "may_remove_vma (6.4)": "may_remove_vma",
-    "case-7 fix (6.8)": "case7_fix",
+    "pre-git": "pre_git",
+    "regression": "regression",
+    "workaround": "workaround",
+    "may_remove_vma 6.4": "may_remove_vma",
+    "case-7 fix": "case7_fix",
     "6.12": "really_removed",
 }
 ROLES: Final = {"prev": "P", "middle": "C", "next": "N"}
@@ -102,21 +102,22 @@ MIXED: Final = (
 )
 
 STYLE: Final = (
-    "<style>.vk-lab .widget-radio-box{gap:0 1.1em;flex-wrap:wrap;margin:0}"
+    "<style>.vk-lab .vk-line{align-items:center;gap:0 1em;flex-wrap:wrap;margin:1px 0}"
+    ".vk-lab .vk-line>*{margin:0}.vk-lab .vk-line>.widget-label{width:9em;flex:none}"
+    ".vk-lab .widget-radio-box{gap:0 1em;flex-wrap:wrap;margin:0!important}"
     ".vk-lab .widget-radio-box,.vk-lab .widget-radio{height:auto;width:auto;max-width:none}"
     ".vk-lab .widget-radio-box label{width:auto;margin:0}"
-    ".vk-lab label:has(:checked){font-weight:bold}.vk-lab .vk-line{align-items:center}"
-    ".vk-lab .vk-line>*{width:auto}"
-    ".vk-two{display:flex;flex-wrap:wrap;gap:0 1.2em}.vk-two>*{flex:1 1 320px;min-width:0}"
-    ".vk-two svg{flex:0 1 auto}.vk-rule{font-weight:bold;margin-top:.6em!important}"
-    ".vk-check{display:inline-block;margin:1px 3px 1px 0;padding:0 5px;white-space:nowrap;"
-    "border:1px solid transparent}"
-    ".vk-decides{border:2px solid currentColor;font-weight:bold}"
+    ".vk-lab label:has(:checked){font-weight:bold}"
+    ".vk-two{display:flex;flex-wrap:wrap;gap:0 1em}.vk-two>div{flex:1 1 320px;min-width:0}"
+    ".vk-rule{font-weight:bold;margin-top:.7em!important}"
+    ".vk-check{display:inline-block;margin-right:2px;padding:0 3px;white-space:nowrap;"
+    "border:2px solid transparent}"
+    ".vk-decides{border-color:currentColor;background:#f0e44240;font-weight:bold}"
     ".vk-lab pre{overflow-x:auto;white-space:pre;font-size:12px;line-height:1.35}</style>"
 )
 LEGEND: Final = (
-    f"{Mark.HELD} held · {Mark.FAILED} refused, and so decided (framed) · "
-    f"{Mark.NOT_ASKED} not asked by this rule · {Mark.NOT_REACHED} not reached"
+    f"{Mark.HELD} held; {Mark.FAILED} refused, and that decided (framed); "
+    f"{Mark.NOT_ASKED} not asked by this rule; {Mark.NOT_REACHED} not reached."
 )
 
 
@@ -126,6 +127,8 @@ class ToggleLab(Panel):
     def __init__(self) -> None:
         super().__init__()
         self._quiet = False
+        self.kernels: list[Kernel] = []
+        self.traces: list[list[Step]] = []
         self._controls()
         self._watch()
         self._arrange()
@@ -137,14 +140,19 @@ class ToggleLab(Panel):
         self.moment = ipywidgets.RadioButtons(
             options=LABELS, value="may_remove_vma", orientation="horizontal"
         )
-        self.before = _box("can_vma_merge_before(), of next")
-        self.after = _box("can_vma_merge_after(), of prev")
-        self.removed = ipywidgets.Dropdown(options=[str(asked) for asked in Removal])
+        self.before = _box("test before (asks next)")
+        self.after = _box("test after (asks prev)")
+        goes = {f"who would go: {asked}": str(asked) for asked in Removal}
+        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "14em"})
         self.close = {role: _box(role) for role in ROLES}
         titles = [(situation.title, index) for index, situation in enumerate(SITUATIONS)]
-        self.situation = ipywidgets.Dropdown(options=titles, value=6)
-        self.range = ipywidgets.IntRangeSlider(value=(4, 8), min=0, max=PAGES)
-        self.compared = ipywidgets.Dropdown(options={**LABELS, "nothing": ""}, value="workaround")
+        self.situation = ipywidgets.Dropdown(options=titles, value=6, layout={"width": "26em"})
+        self.range = ipywidgets.IntRangeSlider(
+            value=(4, 8), min=0, max=PAGES, layout={"width": "26em"}
+        )
+        self.compared = ipywidgets.Dropdown(
+            options={**LABELS, "nothing": ""}, value="workaround", layout={"width": "14em"}
+        )
         self.as_text = _box("all of it as text")
         self.note = ipywidgets.HTML()
         self.view = ipywidgets.HTML()
@@ -163,9 +171,8 @@ class ToggleLab(Panel):
         self.box.add_class("vk-lab")
         self.show(
             ipywidgets.HTML(STYLE, layout={"display": "none"}),
-            _line("moment in history", self.moment),
-            _line("or build a rule: ->close is tested in", self.before, self.after),
-            _line("and of a VMA that would really go", self.removed),
+            _line("moment", self.moment),
+            _line("or build a rule", self.before, self.after, self.removed),
             _line("->close on", *self.close.values()),
             _line("situation", self.situation),
             _line("range of pages", self.range),
@@ -237,16 +244,16 @@ class ToggleLab(Panel):
         same = all(getattr(rule, field) == value for field, value in changes.items())
         return rule if same else rule.toggled(**changes)
 
+    def _chosen_kernels(self) -> list[Kernel]:
+        """Return the kernel as toggled, and the one to compare it with where that is another."""
+        mine = self._base.with_rule(self._rule_built())
+        other = [kernel(self.compared.value)] if self.compared.value else []
+        return [mine, *[one for one in other if one != mine]]
+
     @property
     def kernel(self) -> Kernel:
         """The kernel of the moment chosen last, with the rule as toggled."""
-        return self._base.with_rule(self._rule_built())
-
-    @property
-    def kernels(self) -> list[Kernel]:
-        """The kernel chosen, then the one it is compared with, unless they are the same."""
-        other = [kernel(self.compared.value)] if self.compared.value else []
-        return [self.kernel, *[one for one in other if one != self.kernel]]
+        return self.kernels[0]
 
     @property
     def vmas(self) -> list[VMA]:
@@ -294,21 +301,28 @@ class ToggleLab(Panel):
 
     def _update(self) -> None:
         self._say_what_there_is()
-        self.view.value, self.picture = "", draw.picture(self.vmas)
+        self.kernels = self._chosen_kernels()
+        self.picture, self.traces = draw.picture(self.vmas), []
+        shown = ""
         try:
             scenario = self.scenario
-            traces = [trace(one, scenario) for one in self.kernels]
-            self.picture = picture = draw.before_after(scenario, *self.kernels)
+            self.traces = [trace(one, scenario) for one in self.kernels]
+            self.picture = draw.before_after(scenario, *self.kernels)
+            shown = self._as_text(scenario) if self.as_text.value else self._as_pictures()
         except MISTAKES:
-            self.view.value = self.picture.svg
+            shown = self.picture.svg
             raise
-        if self.as_text.value:
-            self.view.value = f"<pre>{escape(explain(self.kernels, scenario))}</pre>"
-            return
-        told = "".join(map(_asked, self.kernels, traces))
-        changed = escape(compare(self.kernels, traces)) if len(traces) > 1 else ""
-        self.view.value = (
-            f'<p role="status">{changed}</p><div class="vk-two">{picture.svg}'
+        finally:
+            self.view.value = shown
+
+    def _as_text(self, scenario: str) -> str:
+        return f"<pre>{escape(explain(self.kernels, scenario))}</pre>"
+
+    def _as_pictures(self) -> str:
+        told = "".join(map(_asked, self.kernels, self.traces))
+        changed = escape(compare(self.kernels, self.traces)) if len(self.traces) > 1 else ""
+        return (
+            f'<p role="status"><b>{changed}</b></p><div class="vk-two">{self.picture.svg}'
             f"<div>{told}<p><small>{LEGEND}</small></p></div></div>"
         )
 
@@ -327,6 +341,14 @@ class ToggleLab(Panel):
         return self.picture.svg
 
     @property
+    def outcome(self) -> str:
+        """What comes of it under the rule chosen: the layout, and what became of whom."""
+        if not self.traces:
+            return self.complaint
+        step = self.traces[0][-1]
+        return f"{self.kernel}: {strip(step.after)} {draw.told(self.kernel, step)}"
+
+    @property
     def text(self) -> str:
         """What was chosen, what comes of it, and what the rule compared with does, in one line."""
         return self.picture.text
@@ -337,7 +359,7 @@ def _box(description: str) -> ipywidgets.Checkbox:
 
 
 def _line(label: str, *controls: ipywidgets.Widget) -> ipywidgets.HBox:
-    line = ipywidgets.HBox([ipywidgets.Label(label), *controls], layout={"flex_flow": "row wrap"})
+    line = ipywidgets.HBox([ipywidgets.Label(label), *controls])
     line.add_class("vk-line")
     return line
 
@@ -362,7 +384,7 @@ def _question(one: Kernel, asked: Asked) -> str:
         for check in checks(one, asked)
     )
     answer = "yes" if asked.verdict is Verdict.OK else "no"
-    return f"{asked.role} {asked.vma.name}: {chips}→ {asked.where}: <b>{answer}</b>"
+    return f"{asked.role} {asked.vma.name}, {asked.where}: <b>{answer}</b><br>{chips}"
 
 
 # --- what a rule changed --------------------------------------------------------------------------

@@ -40,6 +40,14 @@ STYLE: Final = (
     ".vk-panel :focus-visible{outline:2px solid var(--jp-brand-color1,#0072b2);outline-offset:2px}"
 )
 
+# In command mode JupyterLab takes every key, also from a control that has the focus: arrows would
+# leave a list, and two d's would delete the cell. Keys without Shift, Ctrl or Alt stay in here.
+KEYS: Final = (
+    '<img alt="" src="data:," onerror="setTimeout(()=>this.closest(&quot;.vk-panel&quot;)?'
+    ".addEventListener(&quot;keydown&quot;,e=>{if(!(e.shiftKey||e.ctrlKey||e.altKey||e.metaKey))"
+    'e.stopPropagation()}),300)">'
+)
+
 Self = TypeVar("Self", bound="Panel")
 Rest = ParamSpec("Rest")
 
@@ -72,8 +80,7 @@ class Panel:
     def __init__(self) -> None:
         self.complaint = ""
         self.message = ipywidgets.HTML()
-        self.style = ipywidgets.HTML(f"<style>{STYLE}</style>")
-        self.style.layout.display = "none"
+        self.style = ipywidgets.HTML(f"<style>{STYLE}</style>{KEYS}", layout={"display": "none"})
         self.box = ipywidgets.VBox()
         self.box.add_class("vk-panel")
 
