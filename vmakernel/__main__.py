@@ -1,4 +1,4 @@
-"""The command line: ``python -m vmakernel replay``, ``explain`` and ``rules``."""
+"""The command line of the course: decide, explain, run, and ask your own kernel."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
 
 from vmakernel.explain import explain
 from vmakernel.flags import NotationError
-from vmakernel.kernels import Kernel, UnknownKernel, kernel, rules_table
+from vmakernel.kernels import UnknownKernel, kernel, rules_table
 from vmakernel.replay import replay
 from vmakernel.space import SpaceError
+
+RULE = "a version (6.5), a moment (pre_git), or a version with a test of your own (6.5:both)"
+FILE = "a file of call scenarios, such as 'seg A 12', 'shmat A 0', 'mprotect 4 4 r'; - is the input"
 
 
 class UsageError(ValueError):
     """A call of the command line that cannot be carried out; says what to change."""
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one sentence."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Raise UsageError instead of printing the whole usage."""
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise one sentence instead of printing the whole usage."""
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
@@ -33,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
     except (NotationError, SpaceError, UnknownKernel, UsageError) as error:
-        print(f"vmakernel: {error}", file=sys.stderr)
-        return 2
+        return _complain(error)
     except BrokenPipeError:
         # The reader (head, less) has gone; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,34 +45,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="vmakernel", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    command = commands.add_parser(
-        "replay", help="decide recorded scenario lines from standard input"
-    )
-    command.add_argument("--rule", required=True, metavar="RULE", help=_RULE_HELP)
-    command.set_defaults(run=_replay)
-    command = commands.add_parser("explain", help="explain one scenario under one rule or several")
-    command.add_argument("--rule", action="append", required=True, metavar="RULE", help=_RULE_HELP)
+def _complain(error: object) -> int:
+    print(f"vmakernel: {error}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="vmakernel", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], help: str) -> _Parser:
+        command: _Parser = commands.add_parser(name, help=help, description=help)
+        command.set_defaults(run=run)
+        return command
+
+    command = add("replay", _replay, "decide recorded scenario lines from standard input")
+    command.add_argument("--rule", required=True, metavar="RULE", help=RULE)
+
+    command = add("explain", _explain, "explain one scenario, several rules side by side")
+    command.add_argument("--rule", action="append", required=True, metavar="RULE", help=RULE)
     command.add_argument("scenario", help="'VMA* | OP', such as 'P=0-4:rw,c | modify 2-4:r'")
-    command.set_defaults(run=_explain)
-    command = commands.add_parser("rules", help="list the rules of history with their commits")
-    command.set_defaults(run=_rules)
+
+    add("rules", _rules, "list the rules of history: versions, commits, whom they ask")
+
+    command = add("run", _run, "predict whole calls, several kernels side by side")
+    command.add_argument("file", metavar="FILE", help=FILE)
+    command.add_argument("--rule", action="append", required=True, metavar="RULE", help=RULE)
+    command.add_argument("--json", action="store_true", help="in the recorded form; one rule")
+
+    command = add("live", _live, "hold the running kernel against the prediction")
+    command.add_argument("file", metavar="FILE", help=FILE)
+    command.add_argument("--rule", metavar="RULE", help="predict for this kernel, not for your own")
+
+    command = add("fingerprint", _fingerprint, "find out which rule the running kernel follows")
+    command.add_argument(
+        "--leak-probe",
+        action="store_true",
+        help="also tell 6.4-6.7 from 6.8-6.11; on the former 48 KiB stay lost until you restart",
+    )
     return parser
-
-
-_RULE_HELP = "a version (6.5), a moment (pre_git) or a test of your own (6.5:both)"
 
 
 def _replay(options: argparse.Namespace) -> int:
     chosen = kernel(options.rule)
-    _say(chosen, options.rule)
+    print(f"vmakernel: {options.rule} is {chosen}: {chosen.rule.summary}", file=sys.stderr)
     return replay(chosen, sys.stdin, sys.stdout)
-
-
-def _say(chosen: Kernel, name: str) -> None:
-    print(f"vmakernel: {name} is {chosen}: {chosen.rule.summary}", file=sys.stderr)
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -81,6 +100,61 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _rules(options: argparse.Namespace) -> int:
     print(rules_table())
+    return 0
+
+
+# Whole calls and the live kernel are imported when they are asked for: replay starts without them.
+
+
+def _read(file: str) -> tuple[str, str]:
+    """Return (text, name) of a scenario file."""
+    try:
+        if file == "-":
+            return sys.stdin.read(), "scenario"
+        return Path(file).read_text(encoding="utf-8"), Path(file).stem
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UsageError(f"cannot read {file}: {reason}; name a file of call scenarios") from None
+
+
+def _run(options: argparse.Namespace) -> int:
+    from vmakernel.run import run_json, run_text
+    from vmakernel.scenario import ScenarioError
+
+    kernels = [kernel(name) for name in options.rule]
+    text, name = _read(options.file)
+    if options.json and len(kernels) > 1:
+        raise UsageError("--json is about one kernel: give --rule once")
+    try:
+        if options.json:
+            print(run_json(text, kernels[0], name=name))
+        else:
+            print(run_text(text, kernels, name=name, color=sys.stdout.isatty()))
+    except ScenarioError as error:
+        return _complain(error)
+    return 0
+
+
+def _live(options: argparse.Namespace) -> int:
+    from vmakernel.judge_live import live_text
+    from vmakernel.live import LiveError
+    from vmakernel.scenario import ScenarioError
+
+    chosen = kernel(options.rule) if options.rule else None
+    text, name = _read(options.file)
+    try:
+        print(live_text(text, chosen, name=name))
+    except LiveError as error:
+        return _complain(f"unsupported: {error}")
+    except ScenarioError as error:
+        return _complain(error)
+    return 0
+
+
+def _fingerprint(options: argparse.Namespace) -> int:
+    from vmakernel.live import fingerprint
+
+    print(fingerprint(leak_probe=options.leak_probe))
     return 0
 
 
