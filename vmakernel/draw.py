@@ -209,7 +209,7 @@ class Scale:
         for low, high in pairwise(self.borders):
             cells.append(cells[-1] + _cells(high - low))
         self._cells = dict(zip(self.borders, cells, strict=True))
-        self.cell = min(30, max(10, (WIDEST - 2 * MARGIN) // max(cells[-1], 1)))
+        self.cell = min(30, max(8, (WIDEST - 2 * MARGIN) // max(cells[-1], 1)))
 
     @property
     def width(self) -> int:
