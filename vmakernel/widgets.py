@@ -191,6 +191,8 @@ class Prediction(Panel):
 
         Raises NotationError.
         """
+        if not layout.strip():
+            raise NotationError("write a layout, such as PPPP|CC..|NN, or . for no VMA at all")
         text = layout.strip().rstrip(".").strip("|") or "."
         if text in (self.outcome.rstrip("."), *self.options.options):
             return text  # long stretches, cut with ~, do not parse
@@ -258,7 +260,10 @@ def predict(scenario: str, rule: str | Kernel, *, question: str = "") -> Predict
 def alternatives(one: Kernel, scenario: str) -> list[str]:
     """Return layouts to choose from: the right one, and what other rules or cases would give."""
     right = strip(trace(one, scenario)[-1].after).rstrip(".") or "."
-    found = {right, strip(AddressSpace(parse_scenario(scenario)[1]).vmas)}
+    vmas = AddressSpace(parse_scenario(scenario)[1]).vmas
+    found = {right, strip(vmas)}
+    if vmas:
+        found.add(strip([vmas[0]._replace(vm_end=vmas[-1].vm_end)]))  # all of them become one
     for other, changed in _variants(one, scenario):
         if len(found) < MOST_OPTIONS:
             found.add(strip(trace(other, changed)[-1].after).rstrip(".") or ".")
