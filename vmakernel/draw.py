@@ -420,7 +420,7 @@ class Sheet:
         twin = escape(text)
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="vk" role="img" width="{width}" '
-            # JupyterLab shows the first line of a folded output, and that must not tell the outcome.
+            # JupyterLab shows the first line of a folded output: it must not tell the outcome.
             f'height="{height}" viewBox="0 0 {width} {height}"\naria-label="{twin}">'
             f"<title>{escape(title, quote=False)}</title><desc>{twin}</desc>"
             f"<style>{STYLE}</style>{''.join(self.parts)}</svg>"
