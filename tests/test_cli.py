@@ -1,10 +1,12 @@
 """The command line as its users call it."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from vmakernel import live
 from vmakernel.__main__ import main
 
 SCENARIO = "P=0-4:rw,f1@0,c C=4-8:r,f1@4,c N=8-12:r,f1@8,c | modify 4-8:rw"
@@ -86,3 +88,52 @@ def test_a_closed_pipe_is_no_fault():
         command, input=lines, shell=True, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in done.stderr
+
+
+LEAK = "seg A 12\nshmat A 0\nmprotect 4 4 r\nmprotect 4 4 rw\n"
+
+
+def test_run_marks_where_kernels_differ(tmp_path, capsys):
+    file = tmp_path / "leak.txt"
+    file.write_text(LEAK)
+    assert main(["run", str(file), "--rule", "6.3", "--rule", "6.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "leak"
+    assert [line for line in lines if line.startswith("≠") and "0-8 rw-s" in line]
+
+
+def test_run_json_is_one_object_a_scenario():
+    done = call(
+        "run", "-", "--rule", "6.5", "--json", stdin=f"scenario one\n{LEAK}scenario two\n{LEAK}"
+    )
+    one, two = map(json.loads, done.stdout.splitlines())
+    assert (one["scenario"], two["scenario"]) == ("one", "two")
+    assert one["steps"][2]["layout"] == ["0-8 rw-s 0 shm:A", "8-12 rw-s 8 shm:A"]
+    assert one["nattch_after_exit"] == {"A": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "advice"),
+    [
+        (["run", "-", "--rule", "6.5"], "mprotec 0 4 r", "mprotect"),
+        (["run", "-", "--rule", "6.5"], "shmat A 0", "write 'seg A 12' before it"),
+        (["run", "-", "--rule", "6.55"], LEAK, "versions go from"),
+        (["run", "-", "--rule", "6.3", "--rule", "6.5", "--json"], LEAK, "give --rule once"),
+        (["run", "nowhere.txt", "--rule", "6.5"], "", "cannot read nowhere.txt"),
+        (["live", "-"], "mprotec 0 4 r", "mprotect"),
+        (["live", "-", "--rule", "6.55"], LEAK, "versions go from"),
+    ],
+)
+def test_wrong_programs_get_one_sentence_and_status_2(arguments, stdin, advice):
+    done = call(*arguments, stdin=stdin)
+    assert done.returncode == 2
+    assert advice in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_fingerprint_gives_a_rule_or_a_reason():
+    done = call("fingerprint")
+    assert done.returncode == 0
+    verdict = done.stdout.splitlines()[0].split(": ")[1]
+    assert verdict in (*live.VERDICTS, "unsupported")
