@@ -6,6 +6,7 @@ The last face but one; the command line and the lessons themselves come after it
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
 from typing import Any
@@ -46,6 +47,18 @@ class Told:
     def merged(self) -> bool:
         """True where the last operation extended a VMA."""
         return self.last.result.status == "merged"
+
+    @property
+    def grew(self) -> tuple[str, ...]:
+        """The names of the VMAs that the last operation made longer."""
+        outcome = self.last.result.outcome
+        return tuple([vma.name for vma in outcome.grown]) if outcome else ()
+
+    @property
+    def shrank(self) -> tuple[str, ...]:
+        """The names of the VMAs that the last operation made shorter."""
+        outcome = self.last.result.outcome
+        return tuple([vma.name for vma in outcome.shrunk]) if outcome else ()
 
     @property
     def removed(self) -> tuple[str, ...]:
@@ -104,19 +117,33 @@ def under(rule: str, scenario: str) -> Told:
     return Told(rule, scenario)
 
 
-def compare(case: int | str, close: str = "") -> str:
-    """Return what the recorded kernels decided in a case, and whether the engine says the same.
+def compare(*cases: int | str, close: str = "") -> str:
+    """Return what the recorded kernels decided in each case, and whether the engine says the same.
 
     `case` and `close` as in recorded.situation(); versions in a row that agree share a line.
     """
-    rows = [f"{'kernels':22} {'recorded':22} the engine"]
-    decided = recorded.decided(case, close)
-    for cell, alike in groupby(recorded.groups().items(), lambda group: decided[group[0]]):
-        versions = [version for _, group in alike for version in group]
-        told = [under(version, recorded.situation(case, close)).cell for version in versions]
-        span = versions[0] if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
-        rows.append(f"{span:22} {cell:22} the same in {told.count(cell)} of {len(told)}")
+    several = len(cases) > 1
+    rows = [f"{'case  ' * several}{'kernels':22} {'recorded':22} the engine"]
+    for case in cases:
+        decided = recorded.decided(case, close)
+        for cell, alike in groupby(decided, decided.__getitem__):
+            versions = [version for group in alike for version in recorded.groups()[group]]
+            told = [under(version, recorded.situation(case, close)).cell for version in versions]
+            span = versions[0] if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
+            row = f"{span:22} {cell:22} the same in {told.count(cell)} of {len(told)}"
+            rows.append(f"{case!s:6}{row}" if several else row)
     return "\n".join(rows)
+
+
+def table(heads: str, rows: Iterable[Sequence[object]]) -> str:
+    """Return rows under the words of `heads`, in columns; names are joined, nothing is ``-``."""
+    cells = [heads.split()]
+    for row in rows:
+        told = [" ".join(cell) if isinstance(cell, tuple) else str(cell) for cell in row]
+        cells.append([cell or "-" for cell in told])
+    widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
+    lines = ["".join(map(str.ljust, row, widths)) for row in cells]
+    return "\n".join([line.rstrip() for line in lines])
 
 
 class Here:
@@ -151,13 +178,19 @@ class OnThisMachine(Here):
         except live.LiveError as error:
             self.source += f" ({error})"
         self.counts = [len(step.layout) for step in self.recording.steps]
-        text = f"{scenario}: {', '.join(map(str, self.counts))} VMAs, call by call"
+        calls = "; ".join([str(step.call) for step in self.recording.steps])
+        text = f"{', '.join(map(str, self.counts))} VMAs after {calls}"
         super().__init__(text, f"{text} ({self.source})", recorded.shown(self.recording))
 
 
 def on_this_machine(scenario: str) -> OnThisMachine:
     """Run the program of a recorded scenario on the running kernel; it leaves nothing behind."""
     return OnThisMachine(scenario)
+
+
+def here(what: str, found: Sequence[object]) -> Here:
+    """Show how much of `what` was found here, and all of it on request."""
+    return Here(what, f"{what}: {len(found)}", "\n".join(map(str, found)) or "none")
 
 
 def look(maps: Maps) -> Here:

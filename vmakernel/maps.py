@@ -93,10 +93,8 @@ class Pair(NamedTuple):
     smaps: Verdict  # by what smaps shows as well
 
     def __str__(self) -> str:
-        def short(line: Line) -> str:
-            return f"{line.perms} {line.name[:18]}"
-
-        return f"{short(self.left):24}|{short(self.right):24} {self.maps:7} {self.smaps}"
+        left, right = (f"{line.perms} {line.name[:18]}" for line in self[:2])
+        return f"{left:24}| {right:24} {self.maps}"
 
 
 class Maps:
