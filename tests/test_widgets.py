@@ -171,6 +171,16 @@ def test_the_checks_are_shown_in_order_with_the_one_that_decided_framed(
     ]
 
 
+def test_a_test_brought_back_to_a_kernel_that_has_none_is_shown(lab: ToggleLab) -> None:
+    lab.moment.value, lab.compared.value = "really_removed", ""
+    lab.close["prev"].value = False
+    assert "prev P, can_vma_merge_after: yes policy ✓ flags ✓ file ✓ uffd" in read(lab.view.value)
+
+    lab.after.value = True
+
+    assert "file ✓ close ✓ uffd" in read(lab.view.value)
+
+
 # --- the toggle lab: its controls -----------------------------------------------------------------
 
 

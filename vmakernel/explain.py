@@ -93,19 +93,19 @@ def checks(kernel: Kernel, asked: Asked) -> list[Check]:
         if name is asked.verdict:
             out.append(Check(name, Mark.FAILED, _why(asked)))
             mark = Mark.NOT_REACHED
-        elif _exists(kernel, name):
+        elif _exists(kernel, name, asked.role):
             silent = name is Verdict.CLOSE and not _asks_close(kernel, asked.role)
             out.append(Check(name, Mark.NOT_ASKED if silent else mark))
     return out
 
 
-def _exists(kernel: Kernel, name: Verdict) -> bool:
-    """True where this kernel has the check at all."""
+def _exists(kernel: Kernel, name: Verdict, role: str) -> bool:
+    """True where this kernel has the check at all, or a learner's rule brings it back."""
     if name is Verdict.UFFD:
         return kernel.has_uffd
     if name is Verdict.NAME:
         return kernel.has_anon_name
-    return name is not Verdict.CLOSE or not kernel.ranges
+    return name is not Verdict.CLOSE or not kernel.ranges or _asks_close(kernel, role)
 
 
 def _asks_close(kernel: Kernel, role: str) -> bool:
