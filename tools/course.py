@@ -231,9 +231,10 @@ def test() -> int:
 
 
 def notebooks(arguments: list[str]) -> int:
-    """Run the lessons anew and store what they show."""
+    """Give the lessons their form, run them anew and store what they show."""
     make_environment()
-    return run(PYTHON, ROOT / "tools/notebooks.py", *arguments)
+    check = [word for word in arguments if word == "--check"]
+    return module("tools.lessons", *check) or run(PYTHON, ROOT / "tools/notebooks.py", *arguments)
 
 
 def update() -> int:

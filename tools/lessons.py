@@ -1,7 +1,7 @@
 """Give every lesson its form: head, foot and map, made from notebooks/lessons.toml.
 
 ``python -m tools.lessons`` writes these cells into the lessons, ``--check`` only names the lessons
-that differ. Then ``make notebooks`` runs and stores them. The form of a lesson:
+that differ. ``make notebooks`` does it first, then runs and stores them. The form of a lesson:
 
     head        made here: number and title, the way (previous, contents, next), minutes, kernel
                 versions, you'll do / you'll learn / you need
