@@ -1,7 +1,7 @@
-"""Maintainers: draw the sample of recorded decisions that the tests carry.
+"""Maintainers: draw the samples of recordings that the tests carry.
 
-``python tools/sample.py ../shared`` writes tests/data/decisions.json.gz and tests/data/cases.json;
-same recordings, same bytes.
+``python tools/sample.py ../shared`` writes decisions.json.gz, cases.json and calls.jsonl.gz in
+tests/data; same recordings, same bytes.
 """
 
 import gzip
@@ -59,6 +59,30 @@ def decisions(recorded: Path) -> dict[str, Any]:
     }
 
 
+def calls(recorded: Path) -> list[str]:
+    """Return all written scenarios and a seeded sample of the random ones, as kernels ran them.
+
+    Each line names the kernels that did the same, and after a tab holds what they did.
+    """
+    results = {
+        path.name.removesuffix(".jsonl.gz"): read(path) for path in sorted(recorded.glob("*.gz"))
+    }
+    rows = list(zip(*results.values(), strict=True))
+    written = [row for row in rows if row[0].startswith('{"scenario":"S')]
+    random_rows = [row for row in rows if row not in set(written)]
+    telling = [row for row in random_rows if len(set(row)) > 1]
+    draw = random.Random(12)
+    chosen = {*written, *draw.sample(telling, 500), *draw.sample(random_rows, 200)}
+    lines = []
+    for row in rows:
+        if row in chosen:
+            kernels: dict[str, list[str]] = {}
+            for version, line in zip(results, row, strict=True):
+                kernels.setdefault(line, []).append(version)
+            lines += [f"{','.join(versions)}\t{line}" for line, versions in kernels.items()]
+    return lines
+
+
 def tables(text: str) -> dict[str, Any]:
     """Return the hand-picked cases and the two measured tables of CASES.md as data."""
     lines = dict(re.findall(r"^- case (\S+): `(.+)`$", text, re.MULTILINE))
@@ -80,12 +104,14 @@ def tables(text: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the three files."""
     shared = Path(sys.argv[1])
     packed = json.dumps(
         decisions(shared / "recorded" / "decisions"), separators=(",", ":")
     ).encode()
     (DATA / "decisions.json.gz").write_bytes(gzip.compress(packed, mtime=0))
+    told = "\n".join(calls(shared / "recorded" / "calls")) + "\n"
+    (DATA / "calls.jsonl.gz").write_bytes(gzip.compress(told.encode(), mtime=0))
     cases = tables((shared / "kernel" / "CASES.md").read_text())
     (DATA / "cases.json").write_text(json.dumps(cases, indent=1, ensure_ascii=False) + "\n")
 

@@ -17,6 +17,7 @@ from vmakernel.callers import Result
 from vmakernel.kernels import Kernel
 from vmakernel.process import Declined, Errno, Process
 from vmakernel.scenario import Recording, Scenario, Step
+from vmakernel.space import AddressSpace
 from vmakernel.vma import VMA
 
 
@@ -27,7 +28,11 @@ class Predicted:
     step: Step
     results: tuple[Result, ...]
     vmas: tuple[VMA, ...]
-    space: str  # repr() of the address space
+
+    @property
+    def space(self) -> str:
+        """The address space after it, as repr() shows one."""
+        return repr(AddressSpace(self.vmas))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,5 @@ def predict(
             return Prediction(scenario, kernel, tuple(steps), {}, f"'{call}': {why}")
         nattch = process.nattch() if process.segments else None
         step = Step(call, errno, process.layout(), ret, nattch, note)
-        space = process.space
-        steps.append(Predicted(step, tuple(process.results), space.vmas, repr(space)))
+        steps.append(Predicted(step, tuple(process.results), process.space.vmas))
     return Prediction(scenario, kernel, tuple(steps), process.exit())

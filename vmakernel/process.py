@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from string import ascii_uppercase
 from typing import Final
 
@@ -283,6 +284,7 @@ def file_ops(vm_file: str | None) -> VmOps | None:
     return ops_of(vm_file, close=closes)
 
 
+@lru_cache(maxsize=65536)
 def layout_line(vma: VMA) -> str:
     """Return how /proc/self/maps shows a VMA, in pages."""
     flags = vma.vm_flags

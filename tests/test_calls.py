@@ -1,0 +1,557 @@
+"""Whole system calls, as predicted, against what real kernels did, and what must always hold."""
+
+import gzip
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vmakernel import calls, live
+from vmakernel import flags as vm
+from vmakernel.kernels import MAY_REMOVE_VMA, UnknownKernel, kernel
+from vmakernel.predict import Prediction, predict
+from vmakernel.process import Declined, Errno, Process
+from vmakernel.run import DIFFERENT, run_json, run_text, side_by_side
+from vmakernel.scenario import (
+    ADVICE,
+    PROTS,
+    Call,
+    Fork,
+    Killchild,
+    Madvise,
+    Mlock,
+    Mmap,
+    Mprotect,
+    Mremap,
+    Munlock,
+    Munmap,
+    Read,
+    Recording,
+    Rfp,
+    Rmid,
+    Scenario,
+    ScenarioError,
+    Segment,
+    Shmat,
+    Shmdt,
+    Touch,
+    Uffd,
+    Unuffd,
+    parse,
+)
+from vmakernel.vma import VMA
+
+SAMPLE = Path(__file__).parent / "data" / "calls.jsonl.gz"
+SHARED = Path(__file__).parents[2] / "shared" / "recorded" / "calls"
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return the lines of a packed recording."""
+    return gzip.decompress(path.read_bytes()).decode().splitlines()
+
+
+def sample() -> dict[str, list[str]]:
+    """Return the recordings that the tests carry, by kernel."""
+    recorded: dict[str, list[str]] = {}
+    for line in lines_of(SAMPLE):
+        versions, _, recording = line.partition("\t")
+        for version in versions.split(","):
+            recorded.setdefault(version, []).append(recording)
+    return recorded
+
+
+RECORDED = sample()
+VERSIONS = ("2.6.12", "2.6.30", "3.5", "4.3", "4.8", "4.19", "5.17", "6.4", "7.0", *RECORDED)
+
+
+def disagreements(version: str, recordings: list[str]) -> list[str]:
+    """Return the recordings that are not predicted to the letter."""
+    chosen = kernel(version)
+    predicted = [predict(Recording.from_json(line).program(), chosen) for line in recordings]
+    return [
+        f"recorded  {line}\npredicted {told}"
+        for prediction, line in zip(predicted, recordings, strict=True)
+        if (told := prediction.to_json()) != line
+    ]
+
+
+def under(
+    version: str, text: str, *, configured: bool = False, max_map_count: int | None = None
+) -> Prediction:
+    """Return what a kernel does with the one scenario of a text."""
+    (scenario,) = parse(text)
+    return predict(scenario, kernel(version), configured=configured, max_map_count=max_map_count)
+
+
+def ending(
+    version: str, text: str, *, configured: bool = False, max_map_count: int | None = None
+) -> tuple[str, list[str]]:
+    """Return the last call's errno and the layout at the end."""
+    prediction = under(version, text, configured=configured, max_map_count=max_map_count)
+    assert prediction.refused is None
+    step = prediction.steps[-1].step
+    return step.errno, list(step.layout)
+
+
+def errnos(version: str, text: str) -> list[str]:
+    """Return the errno of every call."""
+    return [predicted.step.errno for predicted in under(version, text).steps]
+
+
+# --- what real kernels did -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_agrees_with_the_sample(version):
+    wrong = disagreements(version, RECORDED[version])
+    assert not wrong, f"{len(wrong)} of {len(RECORDED[version])}\n" + "\n".join(wrong[:3])
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the full recordings (../shared) are not here")
+@pytest.mark.parametrize("version", RECORDED)
+def test_agrees_with_every_recording(version):
+    recordings = lines_of(SHARED / f"{version}.jsonl.gz")
+    wrong = disagreements(version, recordings)
+    assert not wrong, f"{len(wrong)} of {len(recordings)}\n" + "\n".join(wrong[:3])
+
+
+def program(draw: random.Random, number: int = 0) -> Scenario:
+    """Return a scenario made of any calls; those of `draw` from hypothesis shrink."""
+    segments = [Segment("A", draw.choice([4, 8, 12])), Segment("B", 3)][: draw.choice([0, 1, 2])]
+    sources = draw.sample(
+        [(name, shared) for name in ("anon", "memfd", "file", "fuse") for shared in (False, True)],
+        draw.choice([1, 2, 3]),
+    )
+    made: list[Call] = []
+    forked = False
+
+    def span() -> tuple[int, int]:
+        at = draw.randrange(12)
+        return at, draw.randint(0 if draw.random() < 0.05 else 1, 12 - at)
+
+    def mmap() -> Mmap:
+        at, pages = span()
+        source, shared = draw.choice(sources)
+        pgoff = 0 if source == "anon" else draw.choice([at, at, at, draw.randrange(6)])
+        reserve = draw.random() < 0.1
+        return Mmap(at, pages, prot(source), shared, source, pgoff, reserve)
+
+    def prot(source: str = "") -> str:
+        plain = source in ("file", "fuse") or any(name in ("file", "fuse") for name, _ in sources)
+        return draw.choice(["rw", "rw", "r", "none", "w"] if plain else PROTS)
+
+    def mremap() -> Mremap:
+        at, pages = span()
+        new = draw.choice([pages, pages, draw.randrange(12), 0 if draw.random() < 0.1 else 1])
+        far = draw.choice([20, 40])
+        if draw.random() < 0.4:
+            return Mremap(at, pages, new, new <= pages and draw.random() < 0.5)
+        old = draw.choice([pages] * 9 + [0])
+        if draw.random() < 0.3:
+            return Mremap(far, old, new, False, at)
+        return Mremap(at, old, new, False, draw.choice([far, draw.randrange(24)]))
+
+    def fork() -> Call:
+        nonlocal forked
+        forked = not forked
+        return Fork() if forked else Killchild()
+
+    def segment() -> Call:
+        if not segments:
+            return mmap()
+        name, pages = draw.choice(segments)
+        place = draw.choice([0, pages, 20, draw.randrange(14)])
+        kinds = [Shmat(name, place, draw.random() < 0.2), Shmdt(place), Rmid(name)]
+        return draw.choice(kinds)
+
+    def change() -> Call:
+        kind = draw.choice([Mlock, Munlock, Munmap, Read, Touch, Touch])
+        return kind(*span())
+
+    makers = (
+        (6, lambda: Mprotect(*span(), prot())),
+        (3, mmap),
+        (3, mremap),
+        (3, change),
+        (3, lambda: Madvise(*span(), draw.choice(ADVICE))),
+        (2, segment),
+        (1, lambda: Rfp(*span(), draw.randrange(8))),
+        (1, lambda: draw.choice([Uffd, Unuffd])(*span())),
+        (1, fork),
+    )
+    made.append(Shmat("A", 0) if segments else mmap())
+    weights = [weight for weight, _ in makers]
+    for _ in range(draw.randint(2, 14)):
+        made.append(draw.choices([make for _, make in makers], weights)[0]())
+    return Scenario(f"random{number}", tuple(segments), tuple(made))
+
+
+def running_kernel() -> str:
+    """Return the version of the running kernel, or skip if it is none that we know."""
+    version = os.uname().release.partition("-")[0] if hasattr(os, "uname") else "none"
+    try:
+        return kernel(version).version
+    except UnknownKernel:
+        pytest.skip(f"the running kernel {version} is not one of 2.6.12 to 7.3")
+
+
+def test_agrees_with_this_machine(capsys):
+    if why := live.why_unsupported():
+        pytest.skip(why)
+    chosen = kernel(running_kernel())
+    seed = random.randrange(1 << 32)
+    with capsys.disabled():
+        print(f" [seed {seed}]", end="")
+    draw = random.Random(seed)
+    written = [Recording.from_json(line).program() for line in RECORDED["6.12.117"]]
+    scenarios = [program(draw, number) for number in range(300)] + written[::3]
+    if chosen.rule is MAY_REMOVE_VMA:  # what it loses would stay until the machine restarts
+        scenarios = [scenario for scenario in scenarios if not scenario.segments]
+    compared = 0
+    for scenario, recording in zip(scenarios, live.run_all(scenarios), strict=True):
+        if isinstance(recording, live.Unsupported):
+            continue
+        assert isinstance(recording, Recording), f"seed {seed}: {recording}\n{scenario}"
+        prediction = predict(scenario, chosen, configured=True)
+        if prediction.refused is None:
+            compared += 1
+            assert prediction.recording == recording, f"seed {seed}\n{scenario}"
+    assert compared > len(scenarios) // 4
+
+
+# --- versions ------------------------------------------------------------------------------------
+
+
+def test_two_pairs_of_mprotect_lose_an_attach_from_6_4_to_6_7():
+    text = "seg A 12\nshmat A 0\nmprotect 4 4 r\nmprotect 4 4 rw\nshmdt 0"
+    left = {
+        version: dict(under(version, text).nattch_after_exit)
+        for version in ("6.3", "6.4", "6.7", "6.8", "6.12")
+    }
+    assert left == {
+        "6.3": {"A": 0},
+        "6.4": {"A": 1},
+        "6.7": {"A": 1},
+        "6.8": {"A": 0},
+        "6.12": {"A": 0},
+    }
+
+
+def test_the_decision_that_lost_it_is_kept():
+    story = under("6.5", "seg A 12\nshmat A 0\nmprotect 4 4 r\nmprotect 4 4 rw")
+    (result,) = story.steps[-1].results
+    assert result.outcome is not None
+    assert result.outcome.case == 7
+    assert [vma.vm_start for vma in result.outcome.lost] == [4]
+    assert story.steps[-1].space.startswith("AAAAAAAA|AAAA  A.1=0-8:")
+
+
+@pytest.mark.parametrize(("version", "errno"), [("6.0", ""), ("6.1.0", "ENOMEM"), ("6.1.11", "")])
+@pytest.mark.parametrize("how", ["", " m"])
+def test_growth_fails_where_it_had_to_merge(version, errno, how):
+    assert ending(version, f"mmap 0 4 rw s fuse 0\nmremap 0 4 8{how}")[0] == errno
+
+
+@pytest.mark.parametrize("version", ["5.10", "6.16"])
+def test_a_failed_move_has_cleared_its_destination(version):
+    text = "mmap 0 4 rw p anon\nmmap 20 8 r p anon\nmremap 0 8 8 f 20"
+    assert ending(version, text) == ("EFAULT", ["0-4 rw-p 0 anon"])
+
+
+def test_since_6_17_a_move_takes_every_vma_of_its_range():
+    text = "mmap 0 2 rw p anon\nmmap 3 2 r p anon\nmremap 0 8 8 f 20"
+    assert ending("6.17", text) == ("", ["20-22 rw-p 0 anon", "23-25 r--p 0 anon"])
+
+
+def test_sysv_shm_moves_alone_even_then():
+    text = "seg A 4\nshmat A 0\nmprotect 2 2 r\nmremap 0 4 4 f 20"
+    assert ending("7.3", text)[0] == "EFAULT"
+
+
+def test_memory_that_was_writable_once_stays_accounted_unless_untouched_since_6_7():
+    text = "mmap 0 4 r p anon\nmmap 4 4 rw p anon\n{}mprotect 4 4 r"
+    apart, one = ["0-4 r--p 0 anon", "4-8 r--p 0 anon"], ["0-8 r--p 0 anon"]
+    assert ending("6.6", text.format(""))[1] == apart
+    assert ending("6.7", text.format(""))[1] == one
+    assert ending("6.7", text.format("touch 4 1\n"))[1] == apart
+
+
+def test_faults_side_by_side_share_an_anon_vma_and_can_merge_later():
+    text = "mmap 0 4 rw p anon\nmprotect 2 2 rwx\ntouch 0 1\ntouch 2 1\nmprotect 2 2 rw"
+    assert ending("6.5", text)[1] == ["0-4 rw-p 0 anon"]
+
+
+def test_reading_leaves_no_anon_vma():
+    read = "mmap 0 4 rw p anon\nread 0 4"
+    vma = under("6.5", read).steps[-1].vmas[0]
+    assert vma.anon_vma is None
+    assert under("6.5", f"{read}\ntouch 0 1").steps[-1].vmas[0].anon_vma is not None
+
+
+def test_locked_memory_is_faulted_in_when_it_becomes_writable():
+    text = "mmap 0 4 r p anon\nmlock 0 4\nmprotect 0 4 rw"
+    assert under("6.12", text).steps[-1].vmas[0].anon_vma is not None
+    assert under("4.1", text).steps[-1].vmas[0].anon_vma is None
+
+
+@pytest.mark.parametrize(
+    ("call", "kernels"),
+    [
+        ("mprotect 0 8 r", {"6.2": "ENOMEM", "6.3.8": "", "6.3.10": "ENOMEM", "6.5": "ENOMEM"}),
+        ("mlock 0 8", {"6.2": "ENOMEM", "6.3.8": "", "6.4.6": "", "6.4.7": "ENOMEM"}),
+    ],
+)
+def test_6_3_does_not_notice_a_hole_at_the_end(call, kernels):
+    text = f"mmap 0 4 rw p anon\n{call}"
+    assert {version: ending(version, text)[0] for version in kernels} == kernels
+
+
+def test_6_3_loses_its_place_when_mlock_merges_with_what_follows():
+    text = "mmap 0 6 r s memfd 0\nmlock 2 2\nmlock 0 6"
+    assert ending("6.3", text)[0] == "ENOMEM"
+    assert ending("6.5", text)[0] == ""
+
+
+def test_a_fork_counts_its_attaches_unless_told_not_to():
+    text = "seg A 8\nshmat A 0\nmadvise 4 4 dontfork\nfork\nkillchild"
+    attaches = [predicted.step.nattch for predicted in under("6.5", text).steps]
+    assert attaches == [{"A": 1}, {"A": 2}, {"A": 3}, {"A": 2}]
+
+
+def test_a_removed_segment_goes_with_its_last_attach():
+    text = "seg A 4\nshmat A 0\nrmid A\nrmid A\nshmdt 0\nshmat A 0\nrmid A"
+    assert errnos("6.12", text) == ["", "", "", "", "EINVAL", "EINVAL"]
+    story = under("6.12", text)
+    assert [predicted.step.nattch for predicted in story.steps][2:5] == [
+        {"A": 1},
+        {"A": -22},
+        {"A": -22},
+    ]
+    assert story.nattch_after_exit == {"A": -22}
+
+
+def test_errnos_as_the_kernel_gives_them():
+    for version in ("5.10", "6.12", "7.3"):
+        assert errnos(
+            version,
+            "seg A 2\nshmat A 0 ro\nmprotect 0 2 rw\nshmat A 1\nshmdt 1\nrfp 0 2 0\nmremap 0 2 0\n"
+            "mremap 0 2 2 f 1\nmmap 9 0 r p anon\nmunmap 0 0\nmprotect 0 0 r\ntouch 0 1\n"
+            "mmap 4 2 rw p anon\nmremap 4 0 2 f 20\nuffd 0 2\nread 7 1\nmadvise 4 3 seq",
+        ) == [
+            "", "EACCES", "EINVAL", "EINVAL", "EINVAL", "EINVAL",
+            "EINVAL", "EINVAL", "EINVAL", "", "EFAULT",
+            "", "EINVAL", "EINVAL", "EFAULT", "ENOMEM",
+        ]  # fmt: skip
+
+
+def test_behind_a_segment_is_a_bus_error_and_mlock_says_enomem():
+    grown = "seg A 2\nshmat A 0\nmremap 0 2 4\n"
+    step = under("6.12", f"{grown}touch 1 2").steps[-1].step
+    assert (step.errno, step.note) == ("EFAULT", "SIGBUS")
+    assert ending("6.12", f"{grown}mlock 0 4")[0] == "ENOMEM"
+
+
+def test_names_keep_neighbours_apart_and_are_shown():
+    text = "mmap 0 4 rw p anon\nname 1 2 heap"
+    assert errnos("5.16", text) == ["", "EINVAL"]
+    _, layout = ending("5.17", text, configured=True)
+    assert layout == ["0-1 rw-p 0 anon", "1-3 rw-p 0 anon:heap", "3-4 rw-p 0 anon"]
+    _, layout = ending("5.17", f"{text}\nname 1 2", configured=True)
+    assert layout == ["0-4 rw-p 0 anon"]
+    shared = "mmap 0 4 rw s anon\nname 0 4 x"
+    assert ending("6.1", shared, configured=True)[0] == "EBADF"
+    assert ending("6.2", shared, configured=True)[1] == ["0-4 rw-s 0 shanon:x"]
+
+
+def test_a_moved_vma_leaves_userfaultfd():
+    text = "mmap 0 4 rw p anon\nuffd 0 4\nmremap 0 4 4 f 20"
+    vma = under("6.12", text).steps[-1].vmas[0]
+    assert not vma.userfaultfd
+    assert not vma.vm_flags & vm.VM_UFFD_MISSING
+    assert under("4.19", text).steps[-1].vmas[0].userfaultfd
+
+
+def test_the_limit_on_vmas_stops_splits_but_not_one_more_mmap():
+    full = "mmap 0 1 rw p anon\nmmap 2 4 r p anon\n"
+    errors = {
+        call: ending("6.12", full + call, max_map_count=2)[0]
+        for call in ("mprotect 3 1 rw", "munmap 3 1", "munmap 2 1", "madvise 3 1 seq", "mlock 3 1")
+    }
+    assert errors == {
+        "mprotect 3 1 rw": "ENOMEM",
+        "munmap 3 1": "ENOMEM",
+        "munmap 2 1": "",
+        "madvise 3 1 seq": "EAGAIN",
+        "mlock 3 1": "ENOMEM",
+    }
+    assert ending("5.10", f"{full}madvise 3 1 seq", max_map_count=2)[0] == "ENOMEM"
+    assert ending("6.12", f"{full}mremap 2 1 1 f 9", max_map_count=2)[0] == "ENOMEM"
+    assert ending("6.12", f"{full}mmap 8 1 r p anon", max_map_count=2)[0] == ""
+    more = f"{full}mmap 8 1 r p anon\nmmap 10 1 r p anon"
+    assert ending("6.12", more, max_map_count=2)[0] == "ENOMEM"
+
+
+# --- what is declined ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "why"),
+    [
+        ("6.5", "mmap 0 4 rw p anon\nmremap 0 2 8 m", "itself chooses"),
+        ("6.5", "mmap 0 4 rx p file 0", "may be executed"),
+        ("6.5", "mmap 0 4 r s fuse 0\nmprotect 0 4 rx", "may be executed"),
+        ("6.5", "mmap 0 4 rw p anon\nname 0 4 x", "can be named depends on how"),
+        ("6.5", "mmap 0 4 rw p anon\nmadvise 0 4 huge", "huge pages can be advised"),
+        ("6.5", "mmap 0 4 rw p file 0\nuffd 0 4", "userfaultfd takes a file"),
+        ("6.5", "mmap 0 4 rw p anon\nuffd 0 4\ntouch 0 1", "waits for an answer"),
+        ("6.5", "mmap 0 4 rw s file 0\nmremap 0 4 8\ntouch 7 1", "goes on behind"),
+        ("6.5", "mmap 0 512 rw p anon\nread 0 1", "huge pages are set"),
+        ("6.5", "mmap 0 99999 rw p anon", "more than a machine has"),
+        ("6.5", "mmap 17179869184 4 rw p anon", "outside the address space"),
+        ("6.3", "mmap 0 4 rw p anon\nuffd 1 1", "wrong offsets"),
+        ("4.2", "mmap 0 4 rw p anon\nuffd 0 4", "before 4.3"),
+        ("3.19", "mmap 0 4 rw s memfd 0\nrfp 0 1 2", "nonlinear"),
+        ("2.6.12", "mmap 0 4 rw p anon\nmadvise 0 1 seq", "does not merge"),
+    ],
+)
+def test_what_lies_outside_is_declined_in_a_sentence(version, text, why):
+    prediction = under(version, text)
+    call = text.splitlines()[-1]
+    assert prediction.refused is not None
+    assert prediction.refused.startswith(f"'{call}': ")
+    assert why in prediction.refused
+    assert json.loads(prediction.to_json()) == {
+        "scenario": "scenario",
+        "refused": prediction.refused,
+    }
+
+
+def test_naming_a_file_is_declined():
+    prediction = under("6.5", "mmap 0 4 rw p file 0\nname 0 4 x", configured=True)
+    assert prediction.refused is not None
+    assert "depends on its file system" in prediction.refused
+
+
+def test_so_many_vmas_that_the_others_count_are_declined():
+    process = Process(kernel("6.12"))
+    for page in range(0, 2 * 64506, 2):
+        process.space.map(VMA(f"V{page}", page, page + 1, vm.VM_READ, vm_pgoff=page))
+    calls.do(process, Mmap(1, 1, "none", False, "anon"))
+    with pytest.raises(Declined, match="near the limit of 65530"):
+        calls.do(process, Mmap(3, 1, "none", False, "anon"))
+
+
+def test_no_recorded_scenario_is_declined():
+    for version, recordings in RECORDED.items():
+        for line in recordings[::10]:
+            assert predict(Recording.from_json(line).program(), kernel(version)).refused is None
+
+
+# --- what must always hold -----------------------------------------------------------------------
+
+
+@settings(max_examples=150)
+@given(st.randoms(use_true_random=False), st.sampled_from(VERSIONS))
+def test_promises_hold_after_any_call(draw, version):
+    scenario = program(draw)
+    process = Process(kernel(version), scenario.segments, configured=True)
+    before = process.space.mark()
+    spaces = [repr(process.space)]
+    marks = [before]
+    for call in scenario.calls:
+        try:
+            calls.do(process, call)
+        except Errno:
+            pass
+        except Declined:
+            break
+        process.space.check()
+        assert all(count >= 0 or count == -22 for count in process.nattch().values())
+        spaces.append(repr(process.space))
+        marks.append(process.space.mark())
+    for mark, space in zip(reversed(marks), reversed(spaces), strict=True):
+        process.space.undo(mark)
+        assert repr(process.space) == space
+        process.space.check()
+
+
+@settings(max_examples=150)
+@given(st.randoms(use_true_random=False), st.sampled_from(VERSIONS))
+def test_only_the_leaky_rule_leaves_attaches_behind(draw, version):
+    scenario = program(draw)
+    prediction = predict(scenario, kernel(version), configured=True)
+    left = prediction.nattch_after_exit.values()
+    if prediction.kernel.rule is not MAY_REMOVE_VMA:
+        assert all(count in (0, -22) for count in left)
+    lost = [
+        vma.vm_file
+        for predicted in prediction.steps
+        for result in predicted.results
+        if result.outcome is not None
+        for vma in result.outcome.lost
+    ]
+    if prediction.refused is None:
+        shm = [file for file in lost if file is not None and file.startswith("shm:")]
+        assert sum([count for count in left if count > 0]) == len(shm)
+
+
+@settings(max_examples=100)
+@given(st.randoms(use_true_random=False), st.sampled_from(VERSIONS))
+def test_a_prediction_is_a_recording_of_its_scenario(draw, version):
+    scenario = program(draw)
+    prediction = predict(scenario, kernel(version), configured=True)
+    if prediction.refused is None:
+        recording = Recording.from_json(prediction.to_json())
+        assert recording == prediction.recording
+        assert recording.program() == scenario
+        assert predict(scenario, kernel(version), configured=True) == prediction
+
+
+# --- shown ---------------------------------------------------------------------------------------
+
+LEAK = "scenario leak\nseg A 12\nshmat A 0\nmprotect 4 4 r\nmprotect 4 4 rw\nshmdt 0\n"
+
+
+def test_side_by_side_marks_what_differs_and_nothing_else():
+    (leak,) = parse(LEAK)
+    shown = side_by_side(leak, [kernel("6.3"), kernel("6.5")]).splitlines()
+    marked = [line.split() for line in shown if line.startswith(DIFFERENT)]
+    assert marked == [
+        ["≠", "0-4", "rw-s", "0", "shm:A", "0-8", "rw-s", "0", "shm:A"],
+        ["≠", "4-8", "rw-s", "4", "shm:A"],
+        ["≠", "nattch", "A=0", "nattch", "A=1"],
+        ["≠", "nattch", "A=0", "nattch", "A=1"],
+    ]
+    assert shown[0] == "leak"
+    assert shown[1].split("   ") == ["", " 6.3 (workaround)", "", " 6.5 (may_remove_vma)"]
+
+
+def test_color_is_only_for_those_who_ask():
+    kernels = [kernel("6.3"), kernel("6.5")]
+    plain, lit = run_text(LEAK, kernels), run_text(LEAK, kernels, color=True)
+    assert "\x1b" not in plain
+    assert lit.replace("\x1b[1;33m", "").replace("\x1b[0m", "") == plain
+    assert lit.count("\x1b[1;33m≠") == plain.count("≠")
+
+
+def test_a_declined_scenario_says_where_and_why():
+    shown = run_text("mmap 0 4 rx p file 0\nmunmap 0 4", [kernel("6.5")], name="mine")
+    assert shown.splitlines()[0] == "mine"
+    assert "munmap" not in shown
+    assert "6.5 (may_remove_vma) declined: 'mmap 0 4 rx p file 0': whether" in shown
+
+
+def test_many_scenarios_make_many_lines_of_json():
+    text = LEAK + "scenario other\nmmap 0 4 rx s fuse 0\n"
+    first, second = run_json(text, kernel("6.5")).splitlines()
+    assert json.loads(first)["nattch_after_exit"] == {"A": 1}
+    assert set(json.loads(second)) == {"scenario", "refused"}
+
+
+def test_a_slip_of_the_pen_is_told_with_its_line():
+    with pytest.raises(ScenarioError, match="line 2: 'mprotekt 0 4 r'"):
+        run_json("mmap 0 4 rw p anon\nmprotekt 0 4 r", kernel("6.5"))
