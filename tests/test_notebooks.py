@@ -46,6 +46,14 @@ def test_every_notebook_is_in_the_table_and_numbered_in_order() -> None:
     assert [lesson.number for lesson in TABLE] == sorted({lesson.number for lesson in TABLE})
 
 
+def test_the_readme_lists_the_lessons_as_the_table_has_them() -> None:
+    readme = (LESSONS.parent / "README.md").read_text("utf-8").casefold()
+
+    for lesson in TABLE:
+        row = f"| {lesson.number} | {lesson.title} | {lesson.finds} |"
+        assert row.casefold() in readme
+
+
 @every_lesson
 def test_head_foot_and_map_are_as_the_table_has_them(lesson: lessons.Lesson) -> None:
     fresh = canonical(lessons.formed(read(lesson.path), lesson, TABLE))
