@@ -72,11 +72,11 @@ def test_every_rule_every_owner_and_every_situation_is_as_the_engine_decides(
 ) -> None:
     seen = 0
     lab.compared.value = ""
-    for moment, index, close in product(
-        LABELS.values(), range(len(SITUATIONS)), product((True, False), repeat=3)
+    for moment, name, close in product(
+        LABELS.values(), SITUATIONS, product((True, False), repeat=3)
     ):
         lab.moment.value = moment
-        lab.situation.value = index
+        lab.situation.value = name
         for box, value in zip(lab.close.values(), close, strict=True):
             box.value = value
         if any(box.disabled and not box.value for box in lab.close.values()):
@@ -89,7 +89,7 @@ def test_every_rule_every_owner_and_every_situation_is_as_the_engine_decides(
             assert one.version == MOMENTS[moment]
             shows(lab, steps, one)
             seen += 1
-    closes = sum(2 ** len(one.layout.split()) for one in SITUATIONS)
+    closes = sum(2 ** len(one.layout.split()) for one in SITUATIONS.values())
     assert seen == len(LABELS) * 12 * closes
 
 
@@ -100,8 +100,8 @@ def test_every_range_is_as_the_engine_decides_or_explains_itself(
     lab.moment.value = moment
     rule = kernel(moment).rule
     refused = 0
-    for index, chosen in enumerate(SITUATIONS):
-        lab.situation.value = index
+    for name, chosen in SITUATIONS.items():
+        lab.situation.value = name
         assert lab.range.value == (chosen.start, chosen.end)
         for span in combinations(range(toggle_lab.PAGES + 1), 2):
             lab.range.value = span
@@ -121,8 +121,8 @@ def test_every_range_is_as_the_engine_decides_or_explains_itself(
 @pytest.mark.parametrize("moment", LABELS.values())
 def test_any_two_rules_are_compared(lab: ToggleLab, moment: str, other: str) -> None:
     lab.moment.value, lab.compared.value = moment, other
-    for index in range(len(SITUATIONS)):
-        lab.situation.value = index
+    for name in SITUATIONS:
+        lab.situation.value = name
         words = read(lab.view.value)
         if moment == other:
             assert "compared with" not in words
@@ -150,12 +150,12 @@ def test_the_same_outcome_for_another_reason_is_told_apart(lab: ToggleLab) -> No
     assert "the same, for other reasons. prev P, close: 6.3 refuses" in read(lab.view.value)
 
 
-@pytest.mark.parametrize("index", range(len(SITUATIONS)))
+@pytest.mark.parametrize("name", SITUATIONS)
 @pytest.mark.parametrize("moment", LABELS.values())
 def test_the_checks_are_shown_in_order_with_the_one_that_decided_framed(
-    lab: ToggleLab, moment: str, index: int
+    lab: ToggleLab, moment: str, name: str
 ) -> None:
-    lab.moment.value, lab.situation.value, lab.compared.value = moment, index, ""
+    lab.moment.value, lab.situation.value, lab.compared.value = moment, name, ""
 
     chips = re.findall(r'<span class="vk-check( vk-decides)?">(.*?)</span>', lab.view.value)
 
@@ -207,8 +207,8 @@ def test_a_rule_of_history_rebuilt_on_another_moment_does_as_that_rule(lab: Togg
 
 
 def test_close_is_offered_for_the_vmas_there_are(lab: ToggleLab) -> None:
-    for index, chosen in enumerate(SITUATIONS):
-        lab.situation.value = index
+    for name, chosen in SITUATIONS.items():
+        lab.situation.value = name
         here = {word[0] for word in chosen.layout.split()}
         for role, box in lab.close.items():
             assert box.disabled == (ROLES[role] not in here)
@@ -236,19 +236,19 @@ def test_the_whole_of_it_can_be_had_as_text(lab: ToggleLab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("situation", "span", "says"),
+    ("name", "span", "says"),
     [
-        (0, (2, 6), "overlaps P"),
-        (6, (4, 4), "empty range"),
-        (6, (2, 6), "lie in P and C"),
-        (10, (3, 8), "lie in P and C"),
-        (11, (5, 8), "let the range start there"),
+        ("case 1", (2, 6), "overlaps P"),
+        ("case 7", (4, 4), "empty range"),
+        ("case 7", (2, 6), "lie in P and C"),
+        ("page by page", (3, 8), "lie in P and C"),
+        ("mremap", (5, 8), "let the range start there"),
     ],
 )
 def test_a_combination_that_cannot_be_explains_itself(
-    lab: ToggleLab, situation: int, span: tuple[int, int], says: str
+    lab: ToggleLab, name: str, span: tuple[int, int], says: str
 ) -> None:
-    lab.situation.value = situation
+    lab.situation.value = name
 
     lab.range.value = span
 
@@ -258,7 +258,7 @@ def test_a_combination_that_cannot_be_explains_itself(
     assert repr(lab) == lab.complaint
     assert lab.view.value == lab.svg == draw.picture(lab.vmas).svg
 
-    lab.range.value = SITUATIONS[situation].start, SITUATIONS[situation].end
+    lab.range.value = SITUATIONS[name].start, SITUATIONS[name].end
     assert lab.complaint == lab.message.value == ""
 
 
@@ -270,15 +270,15 @@ def test_an_error_in_a_callback_is_said_in_the_widget(
 
     monkeypatch.setattr(toggle_lab, "trace", fail)
 
-    lab.situation.value = 3
+    lab.situation.value = "case 4"
 
     assert "ZeroDivisionError: no &lt;such&gt; thing" in lab.message.value
     assert "kept" in lab.message.value
-    assert lab.situation.value == 3
+    assert lab.situation.value == "case 4"
     assert lab.view.value == ""
 
     monkeypatch.undo()
-    lab.situation.value = 4
+    lab.situation.value = "case 5"
     assert lab.message.value == ""
     assert "case 5" in lab.outcome
 
@@ -292,8 +292,8 @@ def test_the_lab_reaches_a_notebook_as_widget_picture_and_text(lab: ToggleLab) -
 
 
 def test_what_is_shown_is_well_formed(lab: ToggleLab) -> None:
-    for index in range(len(SITUATIONS)):
-        lab.situation.value = index
+    for name in SITUATIONS:
+        lab.situation.value = name
         ET.fromstring(f"<div>{lab.view.value.replace('<br>', '<br/>')}</div>")
 
 

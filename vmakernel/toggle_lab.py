@@ -45,45 +45,47 @@ def _case(number: int, title: str) -> Situation:
         ("@4", "@{start}"),
     ):
         call = call.replace(old, new)
-    return Situation(f"case {number}: {title}", layout, call)
+    return Situation(title, layout, call)
 
 
 _PROTECT: Final = "protect {start}-{end}:rw"
 
-SITUATIONS: Final = (
-    _case(1, "the range fills the hole between prev and next"),
-    _case(2, "the range joins prev; next differs"),
-    _case(3, "the range joins next; prev differs"),
-    _case(4, "the tail of prev becomes like next"),
-    _case(5, "the head of the middle becomes like prev"),
-    _case(6, "the whole middle becomes like both"),
-    _case(7, "the whole middle becomes like prev"),
-    _case(8, "the whole middle becomes like next"),
-    Situation("strictly inside the middle", "C=0-12:r,f1@0", _PROTECT),
-    Situation(
-        "there and back: mprotect() twice",
+SITUATIONS: Final = {
+    "case 1": _case(1, "the range fills the hole between prev and next"),
+    "case 2": _case(2, "the range joins prev; next differs"),
+    "case 3": _case(3, "the range joins next; prev differs"),
+    "case 4": _case(4, "the tail of prev becomes like next"),
+    "case 5": _case(5, "the head of the middle becomes like prev"),
+    "case 6": _case(6, "the whole middle becomes like both"),
+    "case 7": _case(7, "the whole middle becomes like prev"),
+    "case 8": _case(8, "the whole middle becomes like next"),
+    "inside": Situation("a part that touches neither edge", "C=0-12:r,f1@0", _PROTECT),
+    "there and back": Situation(
+        "mprotect() to r, and to rw again",
         "C=0-12:rw,f1@0",
         "protect {start}-{end}:r; protect {start}-{end}:rw",
     ),
-    Situation(
-        "page by page: case 6 in small steps",
+    "page by page": Situation(
+        "case 6 in small steps",
         recorded.situation(6).partition(" | ")[0],
         _PROTECT,
         page_by_page=True,
     ),
-    Situation("mremap() grows prev", "P=0-4:rw,f1@0", "mremap P+{pages}"),
-    Situation("mremap() grows prev up to next", "P=0-4:rw,f1@0 N=8-12:rw,f1@8", "mremap P+{pages}"),
-    Situation(
+    "mremap": Situation("prev grows in place", "P=0-4:rw,f1@0", "mremap P+{pages}"),
+    "mremap to next": Situation(
+        "prev grows until it touches next", "P=0-4:rw,f1@0 N=8-12:rw,f1@8", "mremap P+{pages}"
+    ),
+    "other pages": Situation(
         "like case 7, but not contiguous in the file",
         "P=0-4:rw,f1@0 C=4-8:r,f1@6 N=8-12:r,f1@10",
         _PROTECT,
     ),
-    Situation(
-        "like case 7, but VM_SPECIAL (hugetlb)",
+    "VM_SPECIAL": Situation(
+        "like case 7, with a flag of hugetlb",
         "P=0-4:rwE,f1@0 C=4-8:rE,f1@4 N=8-12:rE,f1@8",
         _PROTECT,
     ),
-)
+}
 PAGES: Final = 12
 
 # What a reader calls the moments, and the names under which kernels.py knows them.
@@ -145,8 +147,10 @@ class ToggleLab(Panel):
         goes = {f"who would go: {asked}": str(asked) for asked in Removal}
         self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "14em"})
         self.close = {role: _box(role) for role in ROLES}
-        titles = [(situation.title, index) for index, situation in enumerate(SITUATIONS)]
-        self.situation = ipywidgets.Dropdown(options=titles, value=6, layout={"width": "26em"})
+        titles = {f"{name}: {situation.title}": name for name, situation in SITUATIONS.items()}
+        self.situation = ipywidgets.Dropdown(
+            options=titles, value="case 7", layout={"width": "26em"}
+        )
         self.range = ipywidgets.IntRangeSlider(
             value=(4, 8), min=0, max=PAGES, layout={"width": "26em"}
         )
