@@ -206,6 +206,42 @@ def test_a_rule_of_history_rebuilt_on_another_moment_does_as_that_rule(lab: Togg
     assert "never called" in lab.outcome
 
 
+def test_all_controls_can_be_chosen_at_once_by_name(lab: ToggleLab) -> None:
+    chosen = lab.choose(
+        moment="workaround", after=False, removed="case 7", situation="case 6", close="CN"
+    )
+
+    assert chosen is lab
+    assert lab.moment.value is None
+    assert [box.value for box in lab.close.values()] == [False, True, True]
+    assert lab.outcome == "6.3 (your own rule): PPPP|CCCC|NNNN " + draw.told(
+        lab.kernel, trace(lab.kernel, lab.scenario)[0]
+    )
+    assert lab.choose(moment="pre_git", close="PC").outcome.startswith("6.0 (pre_git): PPPP")
+    assert lab.moment.value == "pre_git"
+
+
+@pytest.mark.parametrize(
+    ("controls", "says"),
+    [
+        ({"moment": "6.5"}, "moment cannot be '6.5': write one of pre_git, "),
+        ({"situation": "case 9"}, "write one of case 1, case 2"),
+        ({"before": "maybe"}, "write True or False"),
+        ({"range": 3}, "range cannot be 3: write (4, 8)"),
+        ({"owner": "P"}, "the lab has no owner: use one of moment, before"),
+    ],
+)
+def test_a_choice_that_cannot_be_gets_one_sentence_and_the_rest_is_shown(
+    lab: ToggleLab, controls: dict[str, object], says: str
+) -> None:
+    lab.choose(**{"moment": "case7_fix", "close": "", **controls})
+
+    assert says in lab.complaint
+    assert repr(lab) == lab.outcome == lab.complaint
+    assert lab.picture.svg in lab.view.value
+    assert lab.picture.svg == draw.before_after(lab.scenario, *lab.kernels).svg
+
+
 def test_close_is_offered_for_the_vmas_there_are(lab: ToggleLab) -> None:
     for name, chosen in SITUATIONS.items():
         lab.situation.value = name

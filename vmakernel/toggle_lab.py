@@ -14,6 +14,7 @@ from html import escape
 from typing import Final, NamedTuple
 
 import ipywidgets
+from traitlets import TraitError
 
 from vmakernel import draw, recorded
 from vmakernel.explain import Check, Mark, Step, checks, explain, owed, trace
@@ -165,10 +166,9 @@ class ToggleLab(Panel):
 
     def _watch(self) -> None:
         self.moment.observe(self._moment_changed, "value")
-        for toggle in (self.before, self.after, self.removed):
-            toggle.observe(self._rule_changed, "value")
         self.situation.observe(self._situation_changed, "value")
-        for control in (*self.close.values(), self.range, self.compared, self.as_text):
+        switches = (self.before, self.after, self.removed, *self.close.values())
+        for control in (*switches, self.range, self.compared, self.as_text):
             control.observe(self._changed, "value")
 
     def _arrange(self) -> None:
@@ -198,8 +198,11 @@ class ToggleLab(Panel):
         try:
             yield
         finally:
+            # Away from all moments, or back at the one we came from.
+            own = self._rule_built() is not self._base.rule
+            self.moment.value = None if own else self._base.rule.name
             self._quiet = False
-        self._update()
+            self._update()
 
     @guarded
     def _changed(self, _: object) -> None:
@@ -219,17 +222,31 @@ class ToggleLab(Panel):
             self.removed.value = str(rule.removed)
 
     @guarded
-    def _rule_changed(self, _: object) -> None:
-        if not self._quiet:
-            with self._together():
-                # Back at the moment we came from, or away from all moments.
-                own = self._rule_built() is not self._base.rule
-                self.moment.value = None if own else self._base.rule.name
-
-    @guarded
     def _situation_changed(self, _: object) -> None:
         with self._together():
             self.range.value = self.chosen.start, self.chosen.end
+
+    def choose(self, **controls: object) -> ToggleLab:
+        """Set controls by name, as in ``choose(moment="pre_git", close="PC")``; return the lab.
+
+        `close` holds the letters of the VMAs that have it, or is "all".
+        """
+        self._choose(controls)
+        return self
+
+    @guarded
+    def _choose(self, controls: dict[str, object]) -> None:
+        names = ("moment", "before", "after", "removed", "situation", "range", "compared", "close")
+        for unknown in controls.keys() - {*names}:
+            raise NotationError(f"the lab has no {unknown}: use one of {', '.join(names)}")
+        # In this order: a moment sets the switches, a situation sets the range.
+        with self._together():
+            for name in names[:-1]:
+                if name in controls:
+                    _set(name, getattr(self, name), controls[name])
+            if "close" in controls:
+                for role, box in self.close.items():
+                    box.value = controls["close"] == "all" or ROLES[role] in str(controls["close"])
 
     # --- what is chosen -----------------------------------------------------------------------
 
@@ -347,7 +364,7 @@ class ToggleLab(Panel):
     @property
     def outcome(self) -> str:
         """What comes of it under the rule chosen: the layout, and what became of whom."""
-        if not self.traces:
+        if self.complaint:
             return self.complaint
         step = self.traces[0][-1]
         return f"{self.kernel}: {strip(step.after)} {draw.told(self.kernel, step)}"
@@ -360,6 +377,16 @@ class ToggleLab(Panel):
 
 def _box(description: str) -> ipywidgets.Checkbox:
     return ipywidgets.Checkbox(description=description, indent=False, layout={"width": "auto"})
+
+
+def _set(name: str, control: ipywidgets.Widget, value: object) -> None:
+    """Give a control a value, or say which values it takes."""
+    try:
+        control.value = value
+    except TraitError:
+        takes = {"before": "True or False", "after": "True or False", "range": "(4, 8)"}.get(name)
+        takes = takes or f"one of {', '.join(map(str, dict(control.options).values()))}"
+        raise NotationError(f"{name} cannot be {value!r}: write {takes}") from None
 
 
 def _line(label: str, *controls: ipywidgets.Widget) -> ipywidgets.HBox:
