@@ -17,10 +17,11 @@ KERNELS: Final = (
     "7.3.4",
 )  # fmt: skip
 SCENARIOS: Final = (
-    "S1.case4.shm", "S1.case5.anon", "S1.case5.shm", "S2.case6.anon", "S2.case6.file",
-    "S2.case6.shm", "S2.case7.shm", "S3.expand.filep", "S3.expand.fuse", "S3.expand.shm",
-    "S3.expandhole.filep", "S3.expandhole.fuse", "S3.expandmove.fuse", "S4.mmap2.fuse",
-    "S5.case7plain", "S5.fixed",
+    "S1.case4.shanon", "S1.case4.shm", "S1.case5.anon", "S1.case5.shanon", "S1.case5.shm",
+    "S1.inside.shanon", "S2.case6.anon", "S2.case6.file", "S2.case6.shanon", "S2.case6.shm",
+    "S2.case7.shm", "S3.expand.filep", "S3.expand.fuse", "S3.expand.shm", "S3.expandhole.filep",
+    "S3.expandhole.fuse", "S3.expandmove.fuse", "S4.mmap2.fuse", "S5.case7plain", "S5.fixed",
+    "S5.loop10", "S5.madvise", "S5.mlock", "S5.rmidexit",
 )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ access and file of each. Both are drawn alike, a letter for each thing that is m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from html import escape
 from typing import Final, NamedTuple
 
@@ -294,39 +295,47 @@ def call_picture(stories: Sequence[Prediction], at: int) -> Picture:
 
 
 def tally(stories: Sequence[Prediction], at: int = -1) -> str:
-    """Return a table of VMAs and attaches after every call as HTML, the column `at` marked."""
+    """Return a table of VMAs and attaches after every call as HTML; with `at`, up to that call."""
     scenario = stories[0].scenario
-    heads = [call_name(scenario, column) for column in range(len(scenario.calls) + 1)]
-    rows = [f"<th></th>{''.join(_th(head, index == at) for index, head in enumerate(heads))}"]
+    columns = range(len(scenario.calls) + 1)
+    heads = [_cell("th", call_name(scenario, column), column == at) for column in columns]
+    rows = [f"<th></th>{''.join(heads)}"]
     for story in stories:
-        moments = [Moment(story, column) for column in range(len(heads))]
-        version = escape(story.kernel.version)
-        cells = [_td(str(len(one.after)) if one.known else "?", one.at == at) for one in moments]
-        rows.append(f"<th>{version} VMAs</th>{''.join(cells)}")
+        moments = [Moment(story, column) for column in columns]
+        rows.append(_row(f"{story.kernel.version} VMAs", moments, _vmas, at))
         for name, _ in scenario.segments:
-            cells = [_td(_attaches(one, name), one.at == at) for one in moments]
-            of = f" of {escape(name)}" if len(scenario.segments) > 1 else ""
-            rows.append(f"<th>{version} nattch{of}</th>{''.join(cells)}")
+            of = f" of {name}" if len(scenario.segments) > 1 else ""
+            rows.append(
+                _row(f"{story.kernel.version} nattch{of}", moments, partial(_attaches, name), at)
+            )
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div style="overflow-x:auto"><table class="vk-tally">{body}</table></div>'
 
 
-def _attaches(moment: Moment, segment: str) -> str:
-    if not moment.known:
-        return "?"
+def _row(head: str, moments: Sequence[Moment], told: Callable[[Moment], str], at: int) -> str:
+    cells = []
+    for one in moments:
+        text = "·" if one.at > at >= 0 else told(one) if one.known else "?"
+        cells.append(_cell("td", text, one.at == at))
+    return f'<th scope="row">{escape(head)}</th>{"".join(cells)}'
+
+
+def _cell(kind: str, text: str, current: bool) -> str:
+    words = escape(text)
+    if current:
+        return f'<{kind} aria-current="step"><b>{words}</b></{kind}>'
+    return f"<{kind}>{words}</{kind}>"
+
+
+def _vmas(moment: Moment) -> str:
+    return str(len(moment.after))
+
+
+def _attaches(segment: str, moment: Moment) -> str:
     nattch = moment.nattch[segment]
     if nattch == GONE:
         return "gone"
     return f"{nattch} {Mark.FAILED}" if moment.lost[segment] else str(nattch)
-
-
-def _th(text: str, current: bool) -> str:
-    mark = ' aria-current="step"' if current else ""
-    return f"<th{mark}>{escape(text)}{' ▾' if current else ''}</th>"
-
-
-def _td(text: str, current: bool) -> str:
-    return f"<td><b>{text}</b></td>" if current else f"<td>{text}</td>"
 
 
 # Solid, dashed, dotted: lines that lie on each other, or have lost their colour, still differ.

@@ -40,7 +40,8 @@ STAND_IN: Final = "6.12.117"  # the recorded kernel that is shown where no kerne
 
 _TABLE: Final = (
     "<style>.vk-tally{border-collapse:collapse;font-size:90%}.vk-tally th,.vk-tally td"
-    "{text-align:left;padding:1px 8px;border-bottom:1px solid;vertical-align:bottom}</style>"
+    "{text-align:left;padding:1px 8px;border-bottom:1px solid;vertical-align:bottom}"
+    ".vk-tally [aria-current]{border-left:2px solid;border-right:2px solid}</style>"
 )
 
 
@@ -179,7 +180,7 @@ class Print(Pictured):
         self.taken: Fingerprint = live.fingerprint()
         shown, told = self.taken.experiments, str(self.taken).partition("\n")[0]
         where = f"Linux {self.taken.kernel}"
-        if not self.verdict:
+        if not shown:
             shown, where = recorded_experiments(STAND_IN), f"recorded on Linux {STAND_IN}"
         super().__init__(
             "this kernel's fingerprint: one of the three rules, or the reason why there is none",
@@ -241,7 +242,8 @@ def recorded_twin(scenario: Scenario, version: str = STAND_IN) -> Recording | No
     """Return what a recorded kernel did with just this program, if it is one of EXAMPLES."""
     for name in EXAMPLES.values():
         recording = recorded.calls(version, name)
-        if recording.program().calls == scenario.calls:
+        twin = recording.program()
+        if (twin.segments, twin.calls) == (scenario.segments, scenario.calls):
             return recording
     return None
 
@@ -253,19 +255,21 @@ class Judgement(Pictured):
     is, or why. `agree` are the versions whose prediction holds in every call.
     """
 
-    def __init__(self, program: str | Scenario, *rules: str) -> None:
+    def __init__(self, program: str | Scenario, *rules: str, may_leak: bool = False) -> None:
         scenario = read(program)
         own = running()
         versions = dict.fromkeys([*(rules or RULES), *([own] if own else [])])
         self.stories = predictions(scenario, versions)
         self.real: Recording | None
         try:
+            if not may_leak and costs(scenario):
+                raise live.Refused(PRICE)
             self.real = live.run(scenario)
             self.source = f"this machine, Linux {os.uname().release}"
         except live.LiveError as error:
             self.real = recorded_twin(scenario)
             known = f"recorded on Linux {STAND_IN}; " if self.real else ""
-            self.source = f"{known}no kernel to ask here: {error}"
+            self.source = f"{known}this machine was not asked: {error}"
         self.differences = {
             story.kernel.version: difference(story, self.real) if self.real else self.source
             for story in self.stories
@@ -273,11 +277,14 @@ class Judgement(Pictured):
         self.agree = [version for version, other in self.differences.items() if not other]
         super().__init__(
             "a kernel's judgement: the rules that foretold every call, or why it was not asked",
-            f"{', '.join(self.agree) or 'no rule'} predicted every call ({self.source})",
-            self._table(),
+            f"{', '.join(self.agree) or 'no rule'} predicted every call ({self.source})"
+            if self.real
+            else self.source,
+            self.table(),
         )
 
-    def _table(self) -> str:
+    def table(self) -> str:
+        """Return what became of each prediction, and what the kernel did, as HTML."""
         rows = []
         for story in self.stories:
             version = story.kernel.version
@@ -291,13 +298,30 @@ class Judgement(Pictured):
         return f'{_TABLE}<table class="vk-tally">{"".join(rows)}</table><pre>{escape(lines)}</pre>'
 
 
-def judge(program: str | Scenario, *rules: str) -> Judgement:
+def judge(program: str | Scenario, *rules: str, may_leak: bool = False) -> Judgement:
     """Run a program on this machine's kernel and hold every rule's prediction against it.
 
-    Raises ScenarioError or UnknownKernel. Under Linux 6.4 to 6.7 a program that loses an attach
-    leaves its segment in memory until the machine restarts; compose() asks first.
+    Raises ScenarioError or UnknownKernel. A program that could lose an attach here, and with it
+    leave a segment in memory until the machine restarts, is only run with `may_leak`.
     """
-    return Judgement(program, *rules)
+    return Judgement(program, *rules, may_leak=may_leak)
+
+
+PRICE: Final = (
+    "under Linux 6.4 to 6.7, which this may be, the program loses an attach for good, and its "
+    "segment stays in memory until the machine restarts; allow it to leave a segment behind first"
+)
+
+
+def costs(scenario: Scenario) -> bool:
+    """True where a leaky kernel would lose an attach for good, and this machine may have one."""
+    (story,) = predictions(scenario, ["may_remove_vma"])
+    left = story.nattch_after_exit.values()
+    if story.refused is None and not any(count > 0 for count in left):
+        return False
+    taken = live.fingerprint()
+    # Without experiments there is no kernel to run anything on either.
+    return bool(taken.experiments) and taken.verdict in (None, live.MAY_REMOVE_VMA)
 
 
 # --- a program of your own ------------------------------------------------------------------------
@@ -324,10 +348,6 @@ _DRAFTS: Final = {
     "fork": "fork",
     "rmid": "rmid A",
 }
-PRICE: Final = (
-    "If this kernel is one of 6.4 to 6.7, the program loses an attach for good, and its segment "
-    "stays in memory until the machine restarts: tick the box if that is all right, then run it."
-)
 
 
 class Composer(Panel):
@@ -417,18 +437,9 @@ class Composer(Panel):
         except ScenarioError as error:
             self.complain(str(error))
             return
-        if self.costs(scenario) and not self.may_leak.value:
-            self.complain(PRICE)
-            return
-        judged = judge(scenario)
+        judged = judge(scenario, may_leak=self.may_leak.value)
         told = f"<p><b>{escape(judged.summary)}</b></p>"
-        self.live.value = f'<div role="status">{told}{judged._table()}</div>'
-
-    def costs(self, scenario: Scenario) -> bool:
-        """True where a leaky kernel would lose an attach, and this machine may have one."""
-        (story,) = predictions(scenario, ["may_remove_vma"])
-        loses = story.refused is not None or any(story.nattch_after_exit.values())
-        return loses and live.fingerprint().verdict in (None, live.MAY_REMOVE_VMA)
+        self.live.value = f'<div role="status">{told}{judged.table()}</div>'
 
     @property
     def svg(self) -> str:
