@@ -128,12 +128,18 @@ def test_a_picture_reaches_a_notebook_as_text_as_part_of_the_page_and_as_an_imag
 
     assert shown._repr_mimebundle_(include=None, exclude=None) == {
         "text/plain": "PPPP|NN  P=0-4:rw N=4-6:rw",
-        "text/html": shown.svg,
+        "text/html": draw.on_page(shown.svg),
         "image/svg+xml": shown.svg,
     }
 
 
 # --- layouts --------------------------------------------------------------------------------------
+
+
+def test_a_folded_picture_says_how_to_see_it_and_nothing_of_what_it_shows() -> None:
+    first = before_after(LEAK, "6.5")._repr_mimebundle_()["text/html"].splitlines()[0]
+
+    assert first == "<!-- Run this cell to see its picture. -->"
 
 
 def test_a_layout_may_be_text_vmas_or_an_address_space() -> None:

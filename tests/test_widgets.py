@@ -219,6 +219,9 @@ def test_all_controls_can_be_chosen_at_once_by_name(lab: ToggleLab) -> None:
     )
     assert lab.choose(moment="pre_git", close="PC").outcome.startswith("6.0 (pre_git): PPPP")
     assert lab.moment.value == "pre_git"
+    lab.choose(situation="case 7", range=(4, 6))
+    assert lab.range.value == (4, 6)
+    assert lab.choose(situation="case 7").range.value == (4, 8)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +326,7 @@ def test_the_lab_reaches_a_notebook_as_widget_picture_and_text(lab: ToggleLab) -
     bundle = lab._repr_mimebundle_(include=None, exclude=None)
 
     assert bundle["text/plain"] == repr(lab)
-    assert bundle["text/html"] == draw.before_after(LEAK, "6.5", "6.3").svg
+    assert bundle["text/html"] == draw.on_page(draw.before_after(LEAK, "6.5", "6.3").svg)
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == lab.box.model_id
 
 

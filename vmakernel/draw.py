@@ -41,7 +41,12 @@ class Picture:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         # As HTML the SVG is part of the page: JupyterLab's theme and screen readers reach it. (It
         # puts image/svg+xml into an <img> without alt.) That form is for pages that take no HTML.
-        return {"text/plain": self.text, "text/html": self.svg, "image/svg+xml": self.svg}
+        return {"text/plain": self.text, "text/html": on_page(self.svg), "image/svg+xml": self.svg}
+
+
+def on_page(svg: str) -> str:
+    """Return `svg` as HTML; where an output is folded, JupyterLab shows its first line."""
+    return f"<!-- Run this cell to see its picture. -->\n{svg}"
 
 
 def picture(
@@ -417,13 +422,13 @@ class Sheet:
     def picture(self, title: str, text: str) -> Picture:
         """Return what was drawn, with its text twin."""
         width, height = self.width, self.y + MARGIN
-        twin = escape(text)
+        twin, newline = escape(text), "\n"
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="vk" role="img" width="{width}" '
             # JupyterLab shows the first line of a folded output: it must not tell the outcome.
             f'height="{height}" viewBox="0 0 {width} {height}"\naria-label="{twin}">'
             f"<title>{escape(title, quote=False)}</title><desc>{twin}</desc>"
-            f"<style>{STYLE}</style>{''.join(self.parts)}</svg>"
+            f"<style>{STYLE}</style>\n{newline.join(self.parts)}\n</svg>"
         )
         return Picture(svg, text)
 

@@ -111,6 +111,7 @@ STYLE: Final = (
     ".vk-lab .widget-radio-box,.vk-lab .widget-radio{height:auto;width:auto;max-width:none}"
     ".vk-lab .widget-radio-box label{width:auto;margin:0}"
     ".vk-lab label:has(:checked){font-weight:bold}"
+    ".vk-lab .noUi-handle{border:2px solid var(--jp-ui-font-color1,#444)}"
     ".vk-two{display:flex;flex-wrap:wrap;gap:0 1em}.vk-two>div{flex:1 1 320px;min-width:0}"
     ".vk-rule{font-weight:bold;margin-top:.7em!important}"
     ".vk-check{display:inline-block;margin-right:2px;padding:0 3px;white-space:nowrap;"
@@ -244,6 +245,8 @@ class ToggleLab(Panel):
             for name in names[:-1]:
                 if name in controls:
                     _set(name, getattr(self, name), controls[name])
+                    if name == "situation":
+                        self.range.value = self.chosen.start, self.chosen.end
             if "close" in controls:
                 for role, box in self.close.items():
                     box.value = controls["close"] == "all" or ROLES[role] in str(controls["close"])

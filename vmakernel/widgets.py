@@ -109,7 +109,7 @@ class Panel:
 
     def _repr_mimebundle_(self, **which: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = self.box._repr_mimebundle_(**which)
-        return {**bundle, "text/plain": repr(self), "text/html": self.svg}
+        return {**bundle, "text/plain": repr(self), "text/html": draw.on_page(self.svg)}
 
 
 # --- predict, then see ----------------------------------------------------------------------------
