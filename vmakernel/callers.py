@@ -35,6 +35,11 @@ def decide(kernel: Kernel, proposal: Proposal) -> Outcome:
     return vma_merge_existing_range(kernel, proposal)
 
 
+def decide_mmap(kernel: Kernel, proposal: Proposal) -> Outcome:
+    """Put a fresh mapping to the merge code of this kernel, which may have one just for that."""
+    return (mmap_expand if kernel.mmap_expands else decide)(kernel, proposal)
+
+
 def propose(space: AddressSpace, vma: VMA, start: int, end: int, vm_flags: int) -> Proposal:
     """Return the proposal that pages `start` to `end` of `vma` take other flags."""
     delta = start - vma.vm_start
@@ -65,7 +70,7 @@ def new(space: AddressSpace, kernel: Kernel, like: VMA) -> Result:
 def mmap(space: AddressSpace, kernel: Kernel, like: VMA) -> Result:
     """Propose a fresh mapping (mmap_region() and do_brk_flags() of this version)."""
     proposal = propose(space, like, like.vm_start, like.vm_end, like.vm_flags)
-    return _attempt(space, (mmap_expand if kernel.mmap_expands else decide)(kernel, proposal))
+    return _attempt(space, decide_mmap(kernel, proposal))
 
 
 def _attempt(space: AddressSpace, outcome: Outcome) -> Result:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from vmakernel import flags as vm
 from vmakernel.vma import VMA, Proposal
@@ -130,6 +131,18 @@ class Anon(StrEnum):
     EITHER_SIDE = "either may be unset unless a fork's child holds the other"  # 879bca0a2c4f, v6.16
 
 
+class Predicates(NamedTuple):
+    """Functions that stand in for the kernel's predicates of these names, called (vma, proposal).
+
+    is_mergeable_anon_vma() answers with a bool, the others with a Verdict; see own.py.
+    """
+
+    is_mergeable_vma: Callable[[VMA, Proposal], Any] | None = None
+    is_mergeable_anon_vma: Callable[[VMA, Proposal], Any] | None = None
+    can_vma_merge_before: Callable[[VMA, Proposal], Any] | None = None
+    can_vma_merge_after: Callable[[VMA, Proposal], Any] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A kernel version: the rule it follows and what else it did in its own way."""
@@ -168,13 +181,18 @@ class Kernel:
     uffd_shmem: bool  # userfaultfd takes shared memory (v4.11)
     uffd_mistakes: bool  # registering from inside a VMA on merges wrongly (to v6.3; 5543d3c43c41)
     notes: str = ""
+    own: Predicates | None = None  # what a learner put in the place of predicates
 
     def with_rule(self, rule: Rule) -> Kernel:
         """Return this kernel under another rule."""
         return replace(self, rule=rule)
 
+    def with_own(self, predicates: Predicates | None) -> Kernel:
+        """Return this kernel with functions in the place of its predicates."""
+        return replace(self, own=predicates)
+
     def __str__(self) -> str:
-        return f"{self.version} ({self.rule.name})"
+        return f"{self.version} ({self.rule.name}{', own predicates' if self.own else ''})"
 
 
 class UnknownKernel(ValueError):

@@ -37,6 +37,9 @@ def is_mergeable_vma(kernel: Kernel, vma: VMA, proposal: Proposal, *, close: boo
 
     (is_mergeable_vma(), plus the mempolicy, which vma_merge() itself compared first up to v6.11.)
     """
+    if kernel.own and kernel.own.is_mergeable_vma:
+        verdict = Verdict(kernel.own.is_mergeable_vma(vma, proposal))
+        return Verdict.CLOSE if close and verdict is Verdict.OK else verdict
     if vma.policy != proposal.policy:
         return Verdict.POLICY
     if (vma.vm_flags ^ proposal.vm_flags) & ~kernel.ignored_flags:
@@ -57,6 +60,8 @@ def is_mergeable_vma(kernel: Kernel, vma: VMA, proposal: Proposal, *, close: boo
 
 def is_mergeable_anon_vma(kernel: Kernel, vma: VMA, proposal: Proposal) -> bool:
     """True where `vma` may take in the range as far as anonymous pages go."""
+    if kernel.own and kernel.own.is_mergeable_anon_vma:
+        return bool(kernel.own.is_mergeable_anon_vma(vma, proposal))
     ours, theirs = vma.anon_vma, proposal.anon_vma
     if ours is not None and theirs is not None:
         return ours.name == theirs.name
@@ -90,6 +95,8 @@ def can_vma_merge_before(kernel: Kernel, proposal: Proposal) -> Verdict:
     """Could the range join the front of next? (can_vma_merge_before())"""
     vma = proposal.next
     assert vma is not None
+    if kernel.own and kernel.own.can_vma_merge_before:
+        return Verdict(kernel.own.can_vma_merge_before(vma, proposal))
     verdict = is_mergeable_vma(kernel, vma, proposal, close=kernel.rule.refuses_next(vma, proposal))
     if verdict is not Verdict.OK:
         return verdict
@@ -106,6 +113,8 @@ def can_vma_merge_after(kernel: Kernel, proposal: Proposal) -> Verdict:
     """Could the range join the end of prev? (can_vma_merge_after())"""
     vma = proposal.prev
     assert vma is not None
+    if kernel.own and kernel.own.can_vma_merge_after:
+        return Verdict(kernel.own.can_vma_merge_after(vma, proposal))
     verdict = is_mergeable_vma(kernel, vma, proposal, close=kernel.rule.refuses_prev(vma, proposal))
     if verdict is not Verdict.OK:
         return verdict

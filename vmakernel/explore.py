@@ -1,0 +1,493 @@
+"""The engine turned on itself: all that a patch changed; whether a rule is safe, and minimal.
+
+Previous: world.py; next: shortest.py.
+
+`diff` lists every difference between two kernels in the small world. `judge` says of one kernel
+whether a VMA with ->close ever vanishes (*safe*) and whether it refuses a merge that would be safe
+(*minimal*). `plane` puts every rule of history, and every rule a toggle can make, between the two.
+Each finding has its smallest witness, a scenario that `explain` replays.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import textwrap
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from vmakernel import recorded
+from vmakernel.guard import Stopped
+from vmakernel.kernels import MOMENTS, RULES, Kernel, Removal
+from vmakernel.kernels import kernel as find
+from vmakernel.outcome import Outcome
+from vmakernel.own import guarded, is_own
+from vmakernel.world import SHAPES, Class, Configuration, asked_by, classes, free, key_of, world
+
+WIDTH: Final = 100
+SAMPLE: Final = 500  # configurations on which a learner's rule is tried besides
+
+
+class Deed(NamedTuple):
+    """What becomes of a range; `case` is 0 where nothing merges, or mremap() just grows a VMA."""
+
+    case: int = 0
+    grows: tuple[str, ...] = ()
+    vanishes: tuple[str, ...] = ()
+    loses_close: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.grows:
+            return "refused"
+        told = f"case {self.case}: " if self.case else "unasked: "
+        told += f"{_and(self.grows)} grows"
+        if self.vanishes:
+            told += f", {_and(self.vanishes)} vanish{'es' if len(self.vanishes) == 1 else ''}"
+        if self.loses_close:
+            told += f", ->close of {_and(self.loses_close)} lost"
+        return told
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the deed as what JSON can hold."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in self._asdict().items()}
+
+
+def deed(outcome: Outcome) -> Deed:
+    """Return who grows, who vanishes and whose ->close is lost."""
+    if not outcome.merged:
+        return Deed()
+    who = outcome.grown, outcome.removed, outcome.lost
+    return Deed(outcome.case, *[tuple([vma.name for vma in vmas]) for vmas in who])
+
+
+def _decide(kernel: Kernel, configuration: Configuration) -> Outcome:
+    """Decide; where a learner's function is stopped, say over what. Raises Stopped."""
+    try:
+        return configuration.decide(kernel)
+    except Stopped as stopped:
+        raise Stopped(f"{stopped} (it was asked about {configuration.scenario})") from None
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)
+
+
+def _smallest(configurations: Iterable[Configuration]) -> str:
+    """Return the shortest scenario, the first in alphabetical order among equals."""
+    scenarios = [configuration.scenario for configuration in configurations]
+    return min(scenarios, key=lambda text: (len(text), text), default="")
+
+
+# --- two kernels ---------------------------------------------------------------------------------
+
+
+class Group(NamedTuple):
+    """Configurations in which two kernels differ in one and the same way."""
+
+    situation: int  # the case that it would be if nobody had ->close
+    before: Deed
+    after: Deed
+    calls: tuple[str, ...]
+    size: int
+    witness: str
+
+    @property
+    def change(self) -> str:
+        """What is new about the second kernel: newly_allowed, newly_refused or changed."""
+        if not self.before.grows:
+            return "newly_allowed"
+        return "changed" if self.after.grows else "newly_refused"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the group as what JSON can hold; who grows and vanishes is after the change."""
+        return {
+            "situation": self.situation,
+            "calls": list(self.calls),
+            "case_before": self.before.case,
+            "case_after": self.after.case,
+            "change": self.change,
+            "grows": list(self.after.grows),
+            "vanishes": list(self.after.vanishes),
+            "loses_close": list(self.after.loses_close),
+            "before": self.before.as_json(),
+            "count": self.size,
+            "witness": self.witness,
+        }
+
+
+class Diff(NamedTuple):
+    """Every difference between two kernels in the small world; str() is a table."""
+
+    kernels: tuple[Kernel, Kernel]
+    uniform: bool
+    configurations: int
+    groups: tuple[Group, ...]
+
+    @property
+    def differing(self) -> int:
+        """How many configurations end differently."""
+        return sum([group.size for group in self.groups])
+
+    def count(self, change: str) -> int:
+        """Return in how many configurations this change happens; see Group.change."""
+        return sum([group.size for group in self.groups if group.change == change])
+
+    @property
+    def loses_close(self) -> int:
+        """In how many configurations the second kernel loses a ->close that the first did not."""
+        return sum(
+            [g.size for g in self.groups if g.after.loses_close and not g.before.loses_close]
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the comparison as what JSON can hold.
+
+        rules, uniform, configurations, differing, newly_allowed, newly_refused, changed,
+        loses_close (numbers of configurations), and groups: see Group.as_json().
+        """
+        return {
+            "rules": [str(one) for one in self.kernels],
+            "uniform": self.uniform,
+            "configurations": self.configurations,
+            "differing": self.differing,
+            "newly_allowed": self.count("newly_allowed"),
+            "newly_refused": self.count("newly_refused"),
+            "changed": self.count("changed"),
+            "loses_close": self.loses_close,
+            "groups": [group.as_json() for group in self.groups],
+        }
+
+    @property
+    def sentences(self) -> str:
+        """What changed, in words."""
+        a, b = self.kernels
+        if not self.groups:
+            return (
+                f"From {a} to {b} nothing changes in any of {self.configurations:,} configurations."
+            )
+        told = (
+            f"From {a} to {b}, {self.differing:,} of {self.configurations:,} configurations end "
+            f"differently: {self.count('newly_allowed'):,} merge that were refused, "
+            f"{self.count('newly_refused'):,} are refused that merged, "
+            f"{self.count('changed'):,} merge in another way."
+        )
+        if self.loses_close:
+            told += f" In {self.loses_close:,} of them a ->close is newly lost."
+        return told
+
+    def __str__(self) -> str:
+        if not self.groups:
+            return self.sentences
+        rows = [("would be", "before", "after", "configurations", "smallest witness")]
+        for group in self.groups:
+            same = group.before == group.after
+            rows.append(
+                (
+                    f"case {group.situation}" if group.situation else "-",
+                    str(group.before),
+                    "the same VMAs, other anon_vma or flags" if same else str(group.after),
+                    f"{group.size:,}",
+                    group.witness,
+                )
+            )
+        return f"{textwrap.fill(self.sentences, WIDTH)}\n\n{_table(rows)}"
+
+
+def diff(before: Kernel, after: Kernel, *, uniform: bool = True) -> Diff:
+    """Return every difference between two kernels; `uniform`: see World. Raises Stopped."""
+    before, after = guarded(before), guarded(after)
+    found: dict[tuple[int, Deed, Deed], list[Class]] = {}
+    total = 0
+    unhindered = free(before), free(after)
+    for one in _classes(before, after, uniform=uniform):
+        total += one.size
+        if not _alike(before, after, one.example):
+            then, now = _decide(before, one.example), _decide(after, one.example)
+            situation = max([_decide(kernel, one.example).case for kernel in unhindered])
+            found.setdefault((situation, deed(then), deed(now)), []).append(one)
+    groups = [
+        Group(
+            *what,
+            tuple(dict.fromkeys([one.key.shape.call for one in members])),
+            sum([one.size for one in members]),
+            _smallest([one.example for one in members]),
+        )
+        for what, members in sorted(found.items())
+    ]
+    return Diff((before, after), uniform, total, tuple(groups))
+
+
+def _classes(*kernels: Kernel, uniform: bool) -> tuple[Class, ...]:
+    return classes(*kernels, uniform=uniform, themes=any(map(is_own, kernels)))
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text in columns, the first row as head, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if cell.replace(",", "").isdecimal() else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "  ".join(["─" * width for width in widths]))
+    return "\n".join(lines)
+
+
+# --- one kernel ----------------------------------------------------------------------------------
+
+
+class Limits(NamedTuple):
+    """What could be done in a class of configurations, whatever the close test."""
+
+    merges: bool  # without any close test something would merge
+    loses: bool  # and a ->close would be lost
+    safe: int | None  # how many VMAs can vanish at most with none lost; None: no merge is safe
+
+
+@lru_cache(maxsize=32)
+def _limits(kernel: Kernel, uniform: bool, themes: bool) -> tuple[Limits, ...]:
+    """Return the limits of each class of a kernel, whatever its close test.
+
+    The choices are those that its merge code has: with both neighbours, or with one of them.
+    """
+    found = []
+    for one in classes(kernel, uniform=uniform, themes=themes):
+        full = _decide(free(kernel), one.example)
+        ways = [full, *[_decide(free(kernel), way) for way in one.example.with_one_neighbour]]
+        safe = [len(way.removed) for way in ways if way.merged and not way.lost]
+        found.append(Limits(full.merged, bool(full.lost), max(safe, default=None)))
+    return tuple(found)
+
+
+class Judgement(NamedTuple):
+    """What a kernel's close test is worth in the small world; str() is a few sentences.
+
+    All numbers are numbers of configurations.
+    """
+
+    kernel: Kernel
+    uniform: bool
+    configurations: int
+    possible: int  # something would merge if there were no close test
+    allowed: int  # something does merge
+    losable: int  # a ->close would be lost if there were no close test
+    lost: int  # a ->close is lost
+    savable: int  # some merge is safe
+    saved: int  # and something does merge
+    refused: int  # some merge is safe, yet none happens
+    halved: int  # a safe merge happens, yet a safe one would remove more VMAs
+    unsafe_witness: str
+    strict_witness: str
+    odd_one: str = ""  # where a learner's function answers otherwise than for what is alike
+
+    @property
+    def safe(self) -> bool:
+        """True if no VMA with ->close ever vanishes."""
+        return not self.lost
+
+    @property
+    def minimal(self) -> bool:
+        """True if no merge is refused, or done by half, that would be safe."""
+        return not (self.refused or self.halved)
+
+    @property
+    def loss(self) -> float:
+        """The share of the losable ->close that is lost, 0 to 1."""
+        return self.lost / self.losable if self.losable else 0.0
+
+    @property
+    def permission(self) -> float:
+        """The share of the configurations with a safe merge in which something merges, 0 to 1."""
+        return self.saved / self.savable if self.savable else 1.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the judgement as what JSON can hold.
+
+        rule, uniform, safe, unsafe_witness, minimal, strict_witness ("" where there is none), and
+        numbers of configurations: configurations, possible, allowed, losable, lost, savable,
+        saved, refused, halved.
+        """
+        return {
+            "rule": str(self.kernel),
+            "safe": self.safe,
+            "minimal": self.minimal,
+            **{k: v for k, v in self._asdict().items() if k != "kernel"},
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.kernel}: {'safe' if self.safe else 'not safe'}, "
+            f"{'minimal' if self.minimal else 'not minimal'} "
+            f"({self.configurations:,} configurations, {_WORLDS[self.uniform]})",
+            f"  merges in {self.allowed:,} of {self.possible:,} that would merge without a close "
+            f"test, {self.saved:,} of {self.savable:,} with a safe merge",
+        ]
+        if self.safe:
+            lines.append("  no VMA with ->close ever vanishes")
+        else:
+            lines += [
+                f"  loses a ->close in {self.lost:,}, for example",
+                f"    {self.unsafe_witness}",
+            ]
+        if self.minimal:
+            lines.append("  refuses nothing that would be safe")
+        else:
+            lines += [
+                f"  refuses {self.refused:,} merges that would be safe, "
+                f"does {self.halved:,} by half, for example",
+                f"    {self.strict_witness}",
+            ]
+        if self.odd_one:
+            lines += [
+                "  your function looks at what no kernel looks at: all this holds for the examples",
+                "  that were tried, and it answers otherwise in",
+                f"    {self.odd_one}",
+            ]
+        return "\n".join(lines)
+
+
+_WORLDS = {True: "->close as real drivers have it", False: "->close on any VMA"}
+
+
+_NUMBERS: Final = Judgement._fields[2:-3]
+
+
+def judge(kernel: Kernel, *, uniform: bool = True) -> Judgement:
+    """Say whether a kernel's close test is safe and minimal; `uniform`: see World.
+
+    Raises Stopped where a learner's function does not answer.
+    Safe: no merge removes a VMA that has ->close. Minimal: wherever the merge code could merge
+    without that, with both neighbours or with one of them, it merges, and removes no fewer VMAs.
+    """
+    numbers = dict.fromkeys(_NUMBERS, 0)
+    unsafe, strict = [], []
+    kernel = guarded(kernel)
+    known = _classes(kernel, uniform=uniform)
+    # What is possible does not depend on the rule, and is kept from one rule to the next.
+    base = kernel.with_rule(free(kernel).rule)
+    for one, limits in zip(known, _limits(base, uniform, is_own(kernel)), strict=True):
+        outcome = _decide(kernel, one.example)
+        lost = bool(outcome.lost)
+        refused = limits.safe is not None and not outcome.merged
+        halved = (
+            limits.safe is not None
+            and outcome.merged
+            and not lost
+            and len(outcome.removed) < limits.safe
+        )
+        facts = {
+            "configurations": True,
+            "possible": limits.merges,
+            "allowed": outcome.merged,
+            "losable": limits.loses,
+            "lost": lost,
+            "savable": limits.safe is not None,
+            "saved": limits.safe is not None and outcome.merged,
+            "refused": refused,
+            "halved": halved,
+        }
+        for name, holds in facts.items():
+            numbers[name] += one.size * holds
+        if lost:
+            unsafe.append(one.example)
+        if refused or halved:
+            strict.append(one.example)
+    return Judgement(
+        kernel,
+        uniform,
+        **numbers,
+        unsafe_witness=_smallest(unsafe),
+        strict_witness=_smallest(strict),
+        odd_one=_odd_one(kernel, known, uniform=uniform) if is_own(kernel) else "",
+    )
+
+
+def _odd_one(kernel: Kernel, known: tuple[Class, ...], *, uniform: bool) -> str:
+    """Return a configuration, if a sample has one, that its class does not answer for."""
+    answers = {one.key: one.example for one in known}
+    small, asked = world(kernel, uniform=uniform), asked_by(kernel)
+    dice = random.Random(0)
+    for _ in range(SAMPLE):
+        other = small.sample(dice.choice(SHAPES), dice, alike=0.8)
+        example = answers[key_of(other, asked, themes=True)]
+        if deed(_decide(kernel, other)) != deed(_decide(kernel, example)):
+            return other.scenario
+    return ""
+
+
+# --- every rule ----------------------------------------------------------------------------------
+
+
+def toggled(base: Kernel) -> list[Kernel]:
+    """Return `base` under every close test that the toggles can make."""
+    return [
+        base.with_rule(
+            base.rule.toggled(
+                name=_toggles(before, after, removed),
+                before=before,
+                after=after,
+                removed=removed,
+            )
+        )
+        for before, after, removed in itertools.product((False, True), (False, True), Removal)
+    ]
+
+
+def _toggles(before: bool, after: bool, removed: Removal) -> str:
+    said = ["before"] * before + ["after"] * after
+    said += {Removal.NEVER: [], Removal.CASE_7: ["case 7"], Removal.ALWAYS: ["removed"]}[removed]
+    return " + ".join(said) or "none"
+
+
+def plane(base: str = "6.5", *, uniform: bool = True) -> list[Judgement]:
+    """Return every rule of history, each in its own kernel, and every toggled rule in `base`.
+
+    Their `loss` and `permission` are the two axes.
+    """
+    history = [find(version) for version in MOMENTS.values()]
+    return [judge(one, uniform=uniform) for one in (*history, *toggled(find(base)))]
+
+
+def plane_table(points: Iterable[Judgement]) -> str:
+    """Return points of the plane as a table."""
+    rows = [("kernel", "rule", "safe", "->close lost", "minimal", "safe merges done")]
+    for point in points:
+        rows.append(
+            (
+                point.kernel.version,
+                point.kernel.rule.name,
+                "yes" if point.safe else "no",
+                f"{point.loss:.1%}",
+                "yes" if point.minimal else "no",
+                f"{point.permission:.1%}",
+            )
+        )
+    return _table(rows)
+
+
+def twins(kernel: Kernel, *, uniform: bool = True) -> list[str]:
+    """Return the recorded kernels that end every configuration as this one does. Raises Stopped."""
+    versions = [version for group in recorded.groups().values() for version in group]
+    return [version for version in versions if same(kernel, find(version), uniform=uniform)]
+
+
+def same_rule(kernel: Kernel, *, uniform: bool = True) -> list[str]:
+    """Return the rules of history that would change nothing in this kernel. Raises Stopped."""
+    return [rule.name for rule in RULES if same(kernel, kernel.with_rule(rule), uniform=uniform)]
+
+
+def same(a: Kernel, b: Kernel, *, uniform: bool = True) -> bool:
+    """True where no configuration ends differently under two kernels. Raises Stopped."""
+    a, b = guarded(a), guarded(b)
+    # Most differ somewhere in the classes of one of them, which are fewer.
+    if not all(_alike(a, b, one.example) for one in _classes(a, uniform=uniform)):
+        return False
+    return all(_alike(a, b, one.example) for one in _classes(a, b, uniform=uniform))
+
+
+def _alike(a: Kernel, b: Kernel, configuration: Configuration) -> bool:
+    then, now = _decide(a, configuration), _decide(b, configuration)
+    return (then.before, then.after) == (now.before, now.after)
