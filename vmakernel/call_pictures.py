@@ -210,7 +210,8 @@ class CallSheet(Sheet):
             return
         if before:
             self.vmas(scale, first.before)
-            self.call(scale, first)
+            if not first.exit:
+                self.call(scale, first)
         if not first.exit:
             self.vmas(scale, first.after, first.grown)
         lost = [draw._Ghost(vma, vma.has_close) for vma in first.removed]
@@ -231,7 +232,7 @@ class CallSheet(Sheet):
         """Draw the call under the row it meets."""
         scenario = moment.story.scenario
         name = call_name(scenario, moment.at)
-        span = None if moment.exit else _span(scenario.calls[moment.at], scenario)
+        span = _span(scenario.calls[moment.at], scenario)
         if span is None:
             self.say(name)
         else:
@@ -281,7 +282,8 @@ def call_picture(stories: Sequence[Prediction], at: int) -> Picture:
     first = next((moment for moment in moments if moment.known), None)
     if first and len(met) == 1:
         sheet.vmas(scale, first.before)
-        sheet.call(scale, first)
+        if not first.exit:
+            sheet.call(scale, first)
     for alike in groups.values():
         sheet.moments(scale, alike, before=len(met) > 1)
     words = [f"before {_strip(first.before)}"] if first and len(met) == 1 else []
@@ -295,29 +297,36 @@ def call_picture(stories: Sequence[Prediction], at: int) -> Picture:
 
 
 def tally(stories: Sequence[Prediction], at: int = -1) -> str:
-    """Return a table of VMAs and attaches after every call as HTML; with `at`, up to that call."""
+    """Return a table of VMAs and attaches after every call as HTML; with `at`, up to that call.
+
+    Rules that share all that is shown share a row.
+    """
     scenario = stories[0].scenario
     columns = range(len(scenario.calls) + 1)
-    heads = [_cell("th", call_name(scenario, column), column == at) for column in columns]
-    rows = [f"<th></th>{''.join(heads)}"]
+    shared: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for story in stories:
         moments = [Moment(story, column) for column in columns]
-        rows.append(_row(f"{story.kernel.version} VMAs", moments, _vmas, at))
-        for name, _ in scenario.segments:
-            of = f" of {name}" if len(scenario.segments) > 1 else ""
-            rows.append(
-                _row(f"{story.kernel.version} nattch{of}", moments, partial(_attaches, name), at)
-            )
+        told: list[Callable[[Moment], str]] = [_vmas]
+        told += [partial(_attaches, name) for name, _ in scenario.segments]
+        seen = tuple([tuple([_so_far(one, tell, at) for one in moments]) for tell in told])
+        shared.setdefault(seen, []).append(story.kernel.version)
+    names = [name for name, _ in scenario.segments]
+    counts = ["VMAs", *[f"nattch of {name}" if names[1:] else "nattch" for name in names]]
+    heads = [_cell("th", call_name(scenario, column), column == at) for column in columns]
+    rows = [f"<th></th>{''.join(heads)}"]
+    for seen, versions in shared.items():
+        for count, texts in zip(counts, seen, strict=True):
+            cells = [_cell("td", text, column == at) for column, text in enumerate(texts)]
+            rows.append(f'<th scope="row">{escape(", ".join(versions))} {count}</th>')
+            rows[-1] += "".join(cells)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div style="overflow-x:auto"><table class="vk-tally">{body}</table></div>'
 
 
-def _row(head: str, moments: Sequence[Moment], told: Callable[[Moment], str], at: int) -> str:
-    cells = []
-    for one in moments:
-        text = "·" if one.at > at >= 0 else told(one) if one.known else "?"
-        cells.append(_cell("td", text, one.at == at))
-    return f'<th scope="row">{escape(head)}</th>{"".join(cells)}'
+def _so_far(moment: Moment, tell: Callable[[Moment], str], at: int) -> str:
+    if moment.at > at >= 0:
+        return "·"
+    return tell(moment) if moment.known else "?"
 
 
 def _cell(kind: str, text: str, current: bool) -> str:
@@ -444,7 +453,8 @@ def evidence(experiments: Iterable[Experiment], title: str = "") -> Picture:
     for sheet, head in zip(columns, heads, strict=True):
         sheet.say(f"{title} · {head}" if title else head, "vk-head")
     words = []
-    for one in experiments:
+    # The question that only the control is asked comes last, so that the rows stand side by side.
+    for one in sorted(experiments, key=lambda one: one.name == "inside"):
         vmas = shown(one.layout)
         number = f"{len(vmas)} VMA{'' if len(vmas) == 1 else 's'}"
         sheet = columns[one.close]

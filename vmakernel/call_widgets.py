@@ -362,18 +362,21 @@ class Composer(Panel):
         self.example = ipywidgets.Dropdown(
             options=["choose ...", *EXAMPLES], description="start from"
         )
-        self.example.layout.width = "auto"
+        self.example.layout.width = "430px"
         self.program = ipywidgets.Textarea(value=program.strip(), rows=8, description="program")
         self.program.add_class("vk-mono")
         self.op = ipywidgets.Dropdown(options=list(_DRAFTS), description="add")
         self.line = ipywidgets.Text(value=_DRAFTS["mprotect"])
         self.line.add_class("vk-mono")
+        self.op.layout.width, self.line.layout.width = "220px", "220px"
         self.add = ipywidgets.Button(description="add this call")
         self.drop = ipywidgets.Button(description="take the last away")
+        self.drop.layout.width = "auto"
         self.may_leak = ipywidgets.Checkbox(
             description="it may leave a segment behind", indent=False
         )
         self.run = ipywidgets.Button(description="run on this machine")
+        self.run.layout.width = "auto"
         self.live = ipywidgets.HTML()
         self.scrub = Scrub(self.program.value)
         self.example.observe(self._chosen, "value")
