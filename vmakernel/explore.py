@@ -1,6 +1,6 @@
 """The engine turned on itself: all that a patch changed; whether a rule is safe, and minimal.
 
-Previous: world.py; next: shortest.py.
+Previous: world.py; next: programs.py.
 
 `diff` lists every difference between two kernels in the small world. `judge` says of one kernel
 whether a VMA with ->close ever vanishes (*safe*) and whether it refuses a merge that would be safe

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from copy import copy
 from functools import lru_cache
 from string import ascii_uppercase
 from typing import Final
@@ -74,6 +75,16 @@ class Process:
         self._anon_vmas = 0
         taken = {name[0].upper() for name in self.segments}
         self._letters = [c for c in ascii_uppercase if c not in taken] or list(ascii_uppercase)
+
+    def copy(self) -> Process:
+        """Return a process in the same state, that can go another way."""
+        twin = copy(self)
+        twin.space = self.space.copy()
+        twin.removed, twin.gone = self.removed.copy(), self.gone.copy()
+        twin.lost, twin.forked = self.lost.copy(), self.forked and self.forked.copy()
+        twin.sizes, twin.reach = self.sizes.copy(), self.reach.copy()
+        twin.results, twin._uses = self.results.copy(), self._uses.copy()
+        return twin
 
     # --- names -----------------------------------------------------------------------------------
 

@@ -65,6 +65,12 @@ class AddressSpace:
         self._pieces = 0
         self._journal: list[tuple[list[VMA], list[VMA], Log, int]] = []
 
+    def copy(self) -> AddressSpace:
+        """Return an address space in the same state, with nothing to take back."""
+        twin = AddressSpace(self.tree)
+        twin.log, twin.max_map_count, twin._pieces = self.log, self.max_map_count, self._pieces
+        return twin
+
     # --- looking -------------------------------------------------------------------------------
 
     @property
