@@ -8,8 +8,8 @@ predictions there, the same everywhere; fingerprint() and judge() a sentence tha
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
@@ -27,7 +27,8 @@ from vmakernel.call_pictures import (
     tally,
 )
 from vmakernel.explain import Mark
-from vmakernel.kernels import LAST, MOMENTS, UnknownKernel, kernel
+from vmakernel.judge_live import difference, running
+from vmakernel.kernels import MOMENTS
 from vmakernel.lesson import Here
 from vmakernel.live import Experiment, Fingerprint
 from vmakernel.predict import Prediction
@@ -199,45 +200,6 @@ def fingerprint() -> Print:
     return Print()
 
 
-def running() -> str | None:
-    """Return the version of the running kernel as the engine knows it, None where it has none."""
-    release = os.uname().release if hasattr(os, "uname") else ""
-    match = re.match(r"(\d+)\.(\d+)(\.\d+)?", release)
-    if os.name != "posix" or match is None or live.why_unsupported():
-        return None
-    if (int(match[1]), int(match[2])) > LAST:
-        return ".".join(map(str, LAST))
-    for version in match[0], f"{match[1]}.{match[2]}":
-        try:
-            return kernel(version).version
-        except UnknownKernel:
-            continue
-    return None
-
-
-def difference(story: Prediction, real: Recording) -> str | None:
-    """Return the first thing a kernel did otherwise than predicted, None where there is none."""
-    if story.refused is not None:
-        return f"not predicted ({story.refused})"
-    for number, (ours, theirs) in enumerate(zip(story.recording.steps, real.steps, strict=True), 1):
-        for what in "errno", "layout", "nattch":
-            said, was = getattr(ours, what), getattr(theirs, what)
-            if said != was:
-                return f"call {number}, {theirs.call}: predicted {_told(said)}, it was {_told(was)}"
-    if dict(story.nattch_after_exit) != dict(real.nattch_after_exit):
-        said, was = story.nattch_after_exit, real.nattch_after_exit
-        return f"at exit: predicted {_told(said)}, it was {_told(was)}"
-    return None
-
-
-def _told(value: object) -> str:
-    if isinstance(value, tuple):
-        return " | ".join([" ".join(line.split()[:2]) for line in value]) or "nothing mapped"
-    if isinstance(value, dict):
-        return ", ".join([f"nattch {count}" for count in value.values()])
-    return str(value) or "success"
-
-
 def recorded_twin(scenario: Scenario, version: str = STAND_IN) -> Recording | None:
     """Return what a recorded kernel did with just this program, if it is one of EXAMPLES."""
     for name in EXAMPLES.values():
@@ -257,8 +219,10 @@ class Judgement(Pictured):
 
     def __init__(self, program: str | Scenario, *rules: str, may_leak: bool = False) -> None:
         scenario = read(program)
-        own = running()
-        versions = dict.fromkeys([*(rules or RULES), *([own] if own else [])])
+        own = []
+        with contextlib.suppress(live.Unsupported):
+            own.append(running().version)
+        versions = dict.fromkeys([*(rules or RULES), *own])
         self.stories = predictions(scenario, versions)
         self.real: Recording | None
         try:
@@ -291,11 +255,8 @@ class Judgement(Pictured):
             other = self.differences[version]
             said = escape(other) if other else f"every call as predicted {Mark.HELD}"
             rows.append(f"<tr><td>{version} · {story.kernel.rule.name}</td><td>{said}</td></tr>")
-        steps = self.real.steps if self.real else ()
-        lines = "\n".join(
-            [f"{one.call!s:20} {one.errno or 'ok':8}{_told(one.layout)}" for one in steps]
-        )
-        return f'{_TABLE}<table class="vk-tally">{"".join(rows)}</table><pre>{escape(lines)}</pre>'
+        did = escape(recorded.shown(self.real)) if self.real else ""
+        return f'{_TABLE}<table class="vk-tally">{"".join(rows)}</table><pre>{did}</pre>'
 
 
 def judge(program: str | Scenario, *rules: str, may_leak: bool = False) -> Judgement:
