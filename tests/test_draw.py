@@ -213,6 +213,7 @@ def test_before_and_after_shows_what_the_engine_decides(case: int, moment: str) 
         assert f"{one.version}: {strip(step.after)} {verdict(one, step)}" in shown.text
         for vma in step.before:
             assert (f"{vma.name} gone" in words) == (vma.name in step.removed)
+            assert (f"{vma.name} gone, close ✗" in words) == (vma.name in step.leaked)
         assert ("✗" in words) == bool(step.leaked)
         assert (owed(step) in shown.text) == bool(step.leaked)
 
@@ -263,5 +264,6 @@ def test_the_poster_shows_the_eight_cases_as_every_version_to_6_11_decides_them(
         at = [drawn[i : i + len(layout)] == layout for i in range(len(drawn))]
         assert any(at), f"case {case}"
         assert f"case {case}" in words
+        assert verdict(one, step).startswith(f"case {case}: ")
         assert verdict(one, step) in words
         assert f"{strip(step.before)} → {strip(step.after)} {verdict(one, step)}" in shown.text

@@ -425,10 +425,9 @@ class Sheet:
         twin, newline = escape(text), "\n"
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="vk" role="img" width="{width}" '
-            # JupyterLab shows the first line of a folded output: it must not tell the outcome.
-            f'height="{height}" viewBox="0 0 {width} {height}"\naria-label="{twin}">'
-            f"<title>{escape(title, quote=False)}</title><desc>{twin}</desc>"
-            f"<style>{STYLE}</style>\n{newline.join(self.parts)}\n</svg>"
+            f'height="{height}" viewBox="0 0 {width} {height}"\naria-label="{twin}">\n'
+            f"<title>{escape(title, quote=False)}</title>"
+            f"<desc>{twin}</desc>\n<style>{STYLE}</style>\n{newline.join(self.parts)}\n</svg>"
         )
         return Picture(svg, text)
 

@@ -112,7 +112,8 @@ STYLE: Final = (
     ".vk-lab .widget-radio-box label{width:auto;margin:0}"
     ".vk-lab label:has(:checked){font-weight:bold}"
     ".vk-lab .noUi-handle{border:2px solid var(--jp-ui-font-color1,#444)}"
-    ".vk-two{display:flex;flex-wrap:wrap;gap:0 1em}.vk-two>div{flex:1 1 320px;min-width:0}"
+    ".vk-two{display:flex;flex-wrap:wrap;align-items:flex-start;gap:0 1em}"
+    ".vk-two>div{flex:1 1 320px;min-width:0}"
     ".vk-rule{font-weight:bold;margin-top:.7em!important}"
     ".vk-check{display:inline-block;margin-right:2px;padding:0 3px;white-space:nowrap;"
     "border:2px solid transparent}"
@@ -146,15 +147,15 @@ class ToggleLab(Panel):
         )
         self.before = _box("test before (asks next)")
         self.after = _box("test after (asks prev)")
-        goes = {f"who would go: {asked}": str(asked) for asked in Removal}
-        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "14em"})
+        goes = {f"ask who would go: {asked}": str(asked) for asked in Removal}
+        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "15em"})
         self.close = {role: _box(role) for role in ROLES}
         titles = {f"{name}: {situation.title}": name for name, situation in SITUATIONS.items()}
         self.situation = ipywidgets.Dropdown(
-            options=titles, value="case 7", layout={"width": "26em"}
+            options=titles, value="case 7", layout={"width": "29em"}
         )
         self.range = ipywidgets.IntRangeSlider(
-            value=(4, 8), min=0, max=PAGES, layout={"width": "26em"}
+            value=(4, 8), min=0, max=PAGES, layout={"width": "29em"}
         )
         self.compared = ipywidgets.Dropdown(
             options={**LABELS, "nothing": ""}, value="workaround", layout={"width": "14em"}
