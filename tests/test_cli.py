@@ -137,3 +137,53 @@ def test_fingerprint_gives_a_rule_or_a_reason():
     assert done.returncode == 0
     verdict = done.stdout.splitlines()[0].split(": ")[1]
     assert verdict in (*live.VERDICTS, "unsupported")
+
+
+def test_diff_and_judge_speak_and_give_json(capsys):
+    assert main(["diff", "6.3", "6.5"]) == 0
+    assert "->close of C lost" in capsys.readouterr().out
+    assert main(["diff", "6.3", "6.5", "--json"]) == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    assert {group["change"] for group in groups} == {"newly_allowed", "newly_refused"}
+    assert main(["judge", "6.12", "--json"]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert (judged["safe"], judged["minimal"]) == (True, True)
+
+
+def test_shortest_prints_a_program_in_every_form(capsys):
+    command = ["shortest", "--rule", "6.5", "--until", "leak"]
+    shown = {}
+    for form in ((), ("--json",), ("--c",), ("--python",)):
+        assert main([*command, *form]) == 0
+        shown[form] = capsys.readouterr().out
+    assert json.loads(shown["--json",])["calls"] == 3
+    assert "shmat A 0" in shown[()]
+    assert "int main" in shown["--c",]
+    compile(shown["--python",], "leak.py", "exec")
+
+
+def test_shortest_gives_up_in_time_and_says_so(capsys):
+    command = ["shortest", "--rule", "6.9", "--until", "leak", "--seconds", "0.2"]
+    assert main(command) == 0
+    assert "Nothing found yet" in capsys.readouterr().out
+    assert main([*command, "--c"]) == 1
+    assert "Nothing found yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["diff", "6.3"], "RULE"),
+        (["diff", "6.3", "6.55"], "versions go from"),
+        (["judge", "may_remove"], "did you mean may_remove_vma?"),
+        (["shortest", "--rule", "6.5", "--until", "later"], "invalid choice"),
+        (["shortest", "--rule", "6.5", "--until", "differ"], "only two kernels can differ"),
+        (["shortest", "--rule", "6.5", "--until", "leak", "--seconds", "-1"], "is no time"),
+        (["shortest", "--rule", "6.5", "--until", "leak", "--c", "--json"], "not allowed with"),
+    ],
+)
+def test_wrong_explorations_get_one_sentence(arguments, advice, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert advice in captured.err
+    assert len(captured.err.splitlines()) == 1

@@ -1,8 +1,9 @@
-"""The command line of the course: decide, explain, run, and ask your own kernel."""
+"""The command line: decide, explain, run, explore, and ask your own kernel."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -73,6 +74,26 @@ def _parser() -> _Parser:
     command.add_argument("--rule", action="append", required=True, metavar="RULE", help=RULE)
     command.add_argument("--json", action="store_true", help="in the recorded form; one rule")
 
+    command = add("diff", _diff, "all that changes in the small world from one rule to another")
+    command.add_argument("before", metavar="RULE", help=RULE)
+    command.add_argument("after", metavar="RULE", help=RULE)
+    _small_world(command)
+
+    command = add("judge", _judge, "is a rule safe, and does it refuse nothing that would be?")
+    command.add_argument("rule", metavar="RULE", help=RULE)
+    _small_world(command)
+
+    command = add("shortest", _shortest, "the shortest program that leaks, or tells rules apart")
+    command.add_argument("--rule", action="append", required=True, metavar="RULE", help=RULE)
+    command.add_argument("--until", required=True, choices=("leak", "differ"))
+    command.add_argument(
+        "--seconds", type=_positive, default=60.0, help="how long to search at most (60)"
+    )
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--c", action="store_true", help="a C program for a real kernel")
+    form.add_argument("--python", action="store_true", help="a Python program for a real kernel")
+
     command = add("live", _live, "hold the running kernel against the prediction")
     command.add_argument("file", metavar="FILE", help=FILE)
     command.add_argument("--rule", metavar="RULE", help="predict for this kernel, not for your own")
@@ -132,6 +153,69 @@ def _run(options: argparse.Namespace) -> int:
             print(run_text(text, kernels, name=name, color=sys.stdout.isatty()))
     except ScenarioError as error:
         return _complain(error)
+    return 0
+
+
+def _small_world(command: _Parser) -> None:
+    command.add_argument("--json", action="store_true")
+    command.add_argument(
+        "--mixed",
+        action="store_true",
+        help="let VMAs of one file differ in ->close, which no real driver does",
+    )
+
+
+def _positive(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write seconds, such as 60")
+    return seconds
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from vmakernel.explore import diff
+
+    found = diff(kernel(options.before), kernel(options.after), uniform=not options.mixed)
+    print(json.dumps(found.as_json()) if options.json else found)
+    return 0
+
+
+def _judge(options: argparse.Namespace) -> int:
+    from vmakernel.explore import judge
+
+    found = judge(kernel(options.rule), uniform=not options.mixed)
+    print(json.dumps(found.as_json()) if options.json else found)
+    return 0
+
+
+def _shortest(options: argparse.Namespace) -> int:
+    from vmakernel.shortest import Progress, Search
+
+    def show(progress: Progress) -> None:
+        print(f"\r{progress}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    try:
+        search = Search(*[kernel(name) for name in options.rule], until=options.until)
+    except UnknownKernel:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    watched = sys.stderr.isatty()
+    search.run(show if watched else None, options.seconds)
+    if watched:
+        print("\r\x1b[K", end="", file=sys.stderr)
+    if options.json:
+        print(json.dumps(search.as_json()))
+    elif not (options.c or options.python):
+        print(search)
+    elif search.found is None:
+        print(f"vmakernel: {search}", file=sys.stderr)
+        return 1
+    else:
+        print(search.as_c() if options.c else search.as_python())
     return 0
 
 
