@@ -180,7 +180,6 @@ class Kernel:
     names_shmem: bool  # anonymous shared memory can be named too (v6.2, d09e8ca6cb93)
     uffd_shmem: bool  # userfaultfd takes shared memory (v4.11)
     uffd_mistakes: bool  # registering from inside a VMA on merges wrongly (to v6.3; 5543d3c43c41)
-    notes: str = ""
     own: Predicates | None = None  # what a learner put in the place of predicates
 
     def with_rule(self, rule: Rule) -> Kernel:
@@ -356,12 +355,12 @@ def rules_table() -> str:
     spans = (
         "2.6.12 - 6.0",
         "6.1.0 - 6.1.10",
-        "6.1.11 - 6.3",
-        "6.4 - 6.7",
-        "6.8 - 6.11",
+        "6.1.11, 6.2 - 6.3",
+        "6.4 - 6.7 (6.6.23)",
+        "6.8 - 6.11, 6.6.24",
         "6.12 - 7.3",
     )
-    lines = [f"{'rule':16}{'versions':16}{'commit':14}close test"]
+    lines = [f"{'rule':16}{'versions':20}{'commit':14}close test"]
     for rule, span in zip(RULES, spans, strict=True):
-        lines.append(f"{rule.name:16}{span:16}{rule.commit:14}{rule.summary}")
+        lines.append(f"{rule.name:16}{span:20}{rule.commit:14}{rule.summary}")
     return "\n".join(lines)
