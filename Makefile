@@ -5,13 +5,19 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test update notebooks lock clean
+.PHONY: lab test test-slow bench update notebooks lock clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
 
 test:           ## form, types, engine, recorded decisions, every notebook
 	@$(PYTHON) tools/course.py test
+
+test-slow:      ## the small world one by one, 305 million configurations: half an hour
+	@PYTHONPATH=. $(PYTHON) tests/slow_explore.py
+
+bench:          ## how long exploring takes, and how long without thinking
+	@$(PYTHON) -m benchmarks
 
 update:         ## fetch newer lessons; what you changed is kept in mine/
 	@$(PYTHON) tools/course.py update
