@@ -13,7 +13,7 @@ from vmakernel.layout import parse_layout, strip
 from vmakernel.outcome import Refusal
 from vmakernel.predicates import Verdict
 from vmakernel.replay import parse_operation, parse_scenario, replay_line, run
-from vmakernel.space import AddressSpace, InvariantError, SpaceError
+from vmakernel.space import AddressSpace, InvariantError, Log, SpaceError
 from vmakernel.tree import LOAD, VmaTree
 from vmakernel.vma import VMA, parse_vma
 
@@ -302,7 +302,7 @@ def test_check_notices_what_is_broken():
     with pytest.raises(InvariantError, match="overlaps"):
         space.check()
     space = AddressSpace.parse("A=0-4:rw,c")
-    space.log = space.log._replace(closed=("A",))
+    space._change([], [], Log(closed=("A",)))
     with pytest.raises(InvariantError, match="still here"):
         space.check()
 
