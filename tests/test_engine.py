@@ -309,7 +309,8 @@ def test_check_notices_what_is_broken():
 
 def test_the_tree_agrees_with_a_plain_list():
     draw = random.Random(7)
-    tree, plain = VmaTree(), []
+    tree = VmaTree()
+    plain: list[VMA] = []
     for _ in range(6 * LOAD):
         address = draw.randrange(0, 40 * LOAD, 4)
         before, held, above = tree.around(address)
