@@ -474,11 +474,13 @@ def test_the_whole_call_is_no_answer_where_the_merge_happens_or_nothing_goes_on(
     merged = predict(situation(3), "6.5").answer("PPPP|CCCC|NNNN")
     grown = predict(situation("mremap", "all"), "6.1.0").answer("PPPPPPPP")
     mistaken = predict(situation(4, "all"), "6.5").answer("PPPP|NNNNNNNN")
+    letters = predict(situation(8, "all"), "6.5").answer("PPPP|PPPP|NNNN")
 
-    for asked in (merged, grown, mistaken):
+    for asked in (merged, grown, mistaken, letters):
         assert not asked.right
         assert "Right about the program" not in repr(asked)
     assert "✗" in repr(merged)
+    assert "there is no VMA Q" in repr(predict(situation(4), "6.3").answer("PPPP|QQQQ|NNNN"))
 
 
 def test_the_layout_of_the_whole_call_is_the_one_that_protect_leaves() -> None:
