@@ -1,11 +1,15 @@
 """The engine file by file: picture, action, assertion."""
 
+import ast
 import random
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import vmakernel
 from vmakernel.explain import Mark, checks, explain, owed, questions, trace, verdict
 from vmakernel.flags import NotationError
 from vmakernel.kernels import MOMENTS, RULES, TOGGLES, UnknownKernel, kernel, rules_table
@@ -394,6 +398,26 @@ def test_side_by_side_keeps_its_width(width):
     assert max(map(len, text.splitlines())) <= width
     for name in ("workaround", "may_remove_vma", "really_removed"):
         assert name in text
+
+
+def test_each_file_imports_only_what_comes_before_it_in_the_reading_order():
+    package = Path(vmakernel.__file__).parent
+    order = re.findall(
+        r"\w+", "".join(re.findall(r"^\w+: +(.+)$", vmakernel.__doc__, re.MULTILINE))
+    )
+    there = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
+    assert set(order) == there - {"__init__"}
+    for place, name in enumerate(order):
+        path = package / f"{name}.py"
+        body = ast.parse((path if path.exists() else package / name / "__init__.py").read_text())
+        for node in body.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vmakernel"):
+                _, _, module = (node.module or "").partition(".")
+                wanted = [module] if module else [alias.name for alias in node.names]
+                above = [one for one in wanted if one.split(".")[0] not in order[:place]]
+                assert not above, f"{name} imports {above}, which comes later or is not listed"
 
 
 def test_the_core_needs_neither_matplotlib_nor_widgets():
