@@ -402,9 +402,8 @@ def test_side_by_side_keeps_its_width(width):
 
 def test_each_file_imports_only_what_comes_before_it_in_the_reading_order():
     package = Path(vmakernel.__file__).parent
-    order = re.findall(
-        r"\w+", "".join(re.findall(r"^\w+: +(.+)$", vmakernel.__doc__, re.MULTILINE))
-    )
+    layers = re.findall(r"^\w+: +(.+)$", vmakernel.__doc__, re.MULTILINE)
+    order = [name for layer in layers for name in layer.split(", ")]
     there = {path.stem for path in package.glob("*.py")} | {
         path.parent.name for path in package.glob("*/__init__.py")
     }
