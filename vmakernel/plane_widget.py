@@ -21,6 +21,7 @@ from vmakernel.widgets import Panel, guarded
 NEAR: Final = 0.02  # points closer than this, on both axes, share a mark
 LEFT, WIDTH, HEIGHT, MARK = 56, 600, 240, 10
 _RING: Final = "fill:none;stroke:#d55e00;stroke-width:4"
+_HALO: Final = "paint-order:stroke;stroke:var(--paper);stroke-width:4"
 _FILL: Final = {True: "fill:#56b4e9", False: "fill:var(--paper)"}
 
 
@@ -87,7 +88,7 @@ def plane_picture(points: Sequence[Judgement], mine: Judgement | None = None) ->
     sheet.width = LEFT + WIDTH + 2 * MARK + 8
     sheet.say(title, "vk-head")
     sheet.text(draw.MARGIN, sheet.y + 24, "safe ↑", "vk-small")
-    top = sheet.y + 44
+    top = sheet.y + 50
 
     def at(safe: float, permissive: float) -> tuple[int, int]:
         return round(LEFT + WIDTH * permissive), round(top + HEIGHT * (1 - safe))
@@ -107,7 +108,7 @@ def plane_picture(points: Sequence[Judgement], mine: Judgement | None = None) ->
     if mine is not None:
         x, y = at(1 - mine.loss, mine.permission)
         sheet.parts.append(f'<circle cx="{x}" cy="{y}" r="{MARK + 7}" style="{_RING}"/>')
-        sheet.text(x, y + 32, mine.kernel.rule.name, "vk-head vk-mid")
+        _over_lines(sheet, x, y + 32, mine.kernel.rule.name, "vk-head vk-mid")
     sheet.y = low + 54
     told = [str(spot) for spot in found]
     if mine is not None:
@@ -123,12 +124,18 @@ def _mark(sheet: draw.Sheet, x: int, y: int, spot: Spot) -> None:
     if spot.historic:
         words = " ".join([point.kernel.version for point in spot.historic])
         sheet.rect(x - MARK, y - MARK, 2 * MARK, 2 * MARK, f' class="vk-paper" style="{style}"')
-        sheet.text(x, y - MARK - 5, words, "vk-mid vk-small")
+        _over_lines(sheet, x, y - MARK - 11, words, "vk-mid vk-small")
     else:
         sheet.parts.append(
             f'<circle cx="{x}" cy="{y}" r="{MARK}" style="stroke:var(--ink);{style}"/>'
         )
     sheet.text(x, y + 4, spot.letter, "vk-head vk-mid")
+
+
+def _over_lines(sheet: draw.Sheet, x: int, y: int, words: str, kind: str) -> None:
+    sheet.parts.append(f'<g style="{_HALO}">')
+    sheet.text(x, y, words, kind)
+    sheet.parts.append("</g>")
 
 
 def placed(point: Judgement) -> str:
@@ -162,7 +169,7 @@ class PlaneLab(Panel):
         self.before = _box("test before (asks next)")
         self.after = _box("test after (asks prev)")
         goes = {f"ask who would go: {asked}": str(asked) for asked in Removal}
-        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "15em"})
+        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "17em"})
         self.mixed = _box("->close on any VMA, as no driver has it (takes a moment)")
         self.view = ipywidgets.HTML()
         self.before.value = True
