@@ -189,10 +189,13 @@ class Diff(NamedTuple):
                     str(group.before),
                     "the same VMAs, other anon_vma or flags" if same else str(group.after),
                     f"{group.size:,}",
-                    group.witness,
                 )
             )
-        return f"{textwrap.fill(self.sentences, WIDTH)}\n\n{_table(rows)}"
+        head, line, *table = _table(rows).splitlines()
+        told = [textwrap.fill(self.sentences, WIDTH), "", head, line]
+        for row, group in zip(table, self.groups, strict=True):
+            told += [row, f"    such as {group.witness}"]
+        return "\n".join(told)
 
 
 def diff(before: Kernel, after: Kernel, *, uniform: bool = True) -> Diff:
