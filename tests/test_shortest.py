@@ -259,7 +259,7 @@ def test_it_is_interrupted_and_goes_on_to_the_same_end():
 def test_an_interrupt_at_any_moment_loses_nothing():
     base = kernel("6.9").rule
     questions = 0
-    moments = {10 * n * (n + 1) for n in range(1, 50)}  # ever further apart
+    moments = {6 * n * (n + 1) for n in range(1, 50)}  # ever further apart
 
     def now_and_then(ask: Question) -> bool:
         nonlocal questions
@@ -276,7 +276,7 @@ def test_an_interrupt_at_any_moment_loses_nothing():
     while not search.ended:
         search.run()
         interrupts += not search.ended
-    assert interrupts > 3
+    assert interrupts > 2
     whole = shortest(kernel("6.12"), kernel("6.9"), until=DIFFER)
     assert search.found == whole.found
     assert search._seen == whole._seen
