@@ -5,6 +5,7 @@ import gzip
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,11 +147,12 @@ def test_every_kind_of_difference_is_found():
     real = story.recording
     assert difference(story, real) is None
     last = real.steps[-1]
-    for change, told in [
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"errno": "ENOMEM"}, "predicted success, it was ENOMEM"),
         ({"layout": ("0-4 rw-s 0 shm:A",)}, "predicted nothing mapped, it was 0-4 rw-s"),
         ({"nattch": {"A": 9}}, "predicted nattch 0, it was nattch 9"),
-    ]:
+    ]
+    for change, told in changes:
         other = dataclasses.replace(
             real, steps=(*real.steps[:-1], dataclasses.replace(last, **change))
         )
