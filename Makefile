@@ -5,13 +5,16 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test update notebooks lock clean
+.PHONY: lab test work update notebooks lock clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
 
 test:           ## form, types, engine, recorded decisions, every notebook
 	@$(PYTHON) tools/course.py test
+
+work:           ## copy the exercises into work/; what is there is kept
+	@$(PYTHON) tools/course.py work
 
 update:         ## fetch newer lessons; what you changed is kept in mine/
 	@$(PYTHON) tools/course.py update
