@@ -64,10 +64,10 @@ def how() -> str:
     return """\
 ## How it works
 
-Put your answer where the `...` is, then run that cell and the next one. `check(...)` says how it
-stands: ○ not yet tried, ✗ wrong, with what the kernel does with *your* input, or ✓ right. The
-engine runs what you wrote, so every right answer passes. `hint(...)` tells a little more each time;
-`solution(...)` answers once you have tried."""
+Put your answer where the `...` is (or change what is given), then run that cell and the next one.
+`check(...)` says how it stands: ○ not yet tried, ✗ wrong, with what the kernel does with *your*
+input, or ✓ right. The engine runs what you wrote, so every right answer passes. `hint(...)` tells a
+little more each time; `solution(...)` answers once you have tried."""
 
 
 def foot(chapter: Chapter, *, solved: bool) -> str:
@@ -109,7 +109,8 @@ def notebook(chapter: Chapter, *, solved: bool) -> NotebookNode:
             help = f'# Stuck? Take a # away.\n# hint("{one.id}")\n# solution("{one.id}")'
             cells += [new_code_cell(help, id=f"{one.id}-help")]
     cells += [new_markdown_cell(foot(chapter, solved=solved), id="foot", metadata=made)]
-    return new_notebook(cells=cells)
+    made_notebook: NotebookNode = new_notebook(cells=cells)
+    return made_notebook
 
 
 def unfolded(one: Exercise) -> str:

@@ -26,8 +26,10 @@ from vmakernel.flags import NotationError
 from vmakernel.guard import Stopped
 from vmakernel.judges import Wrong, deciding, judge, shown
 from vmakernel.kernels import Kernel
+from vmakernel.layout import strip
 from vmakernel.space import SpaceError
 
+LONG: Final = 10_000
 MASTERS: Final = Path(__file__).with_name("data") / "exercises"
 
 
@@ -178,7 +180,7 @@ def _pictured(wrong: Wrong) -> tuple[list[str], str]:
     """Return what the kernel does with a scenario, and the deciding check, in words and drawn."""
     if not wrong.kernels:
         return [], ""
-    lines = [f"Your input: {wrong.scenario}"]
+    lines = [f"Your input: {shown(wrong.scenario, 400)}"]
     try:
         for one in wrong.kernels:
             lines += _story(one, wrong.scenario)
@@ -189,7 +191,7 @@ def _pictured(wrong: Wrong) -> tuple[list[str], str]:
 
 def _story(one: Kernel, scenario: str) -> list[str]:
     step = trace(one, scenario)[-1]
-    lines = [f"{one}: {draw.strip(step.after)}, {verdict(one, step)}"]
+    lines = [f"{one}: {strip(step.after)}, {verdict(one, step)}"]
     if step.leaked:
         lines.append(owed(step))
     if check := deciding(one, step):
@@ -230,7 +232,7 @@ def grade(exercise: Exercise, answer: Any) -> Feedback:
 
 def _alike(exercise: Exercise, mistake: Mistake, answer: Any) -> bool:
     try:
-        return shown(exercise.value(mistake.answer)) == shown(answer)
+        return shown(exercise.value(mistake.answer), LONG) == shown(answer, LONG)
     except Exception:
         return False
 
@@ -239,21 +241,21 @@ def untouched(exercise: Exercise, answer: Any) -> bool:
     """True where the answer is what the starter gave, or a ``...`` is left in it."""
     if _blank(answer):
         return True
-    if "..." in exercise.starter and not isinstance(answer, FunctionType):
+    if "..." in exercise.starter and type(answer) is not FunctionType:
         return False
     given = exercise.value(exercise.starter)
-    if isinstance(answer, FunctionType) and isinstance(given, FunctionType):
+    if type(answer) is FunctionType is type(given):
         mine, theirs = answer.__code__, given.__code__
         return (mine.co_code, mine.co_names, repr(mine.co_consts)) == (
             theirs.co_code, theirs.co_names, repr(theirs.co_consts),
         )  # fmt: skip
-    return type(answer) is type(given) and shown(answer) == shown(given)
+    return type(answer) is type(given) and shown(answer, LONG) == shown(given, LONG)
 
 
 def _blank(answer: Any, depth: int = 0) -> bool:
     if answer is ...:
         return True
-    if isinstance(answer, FunctionType):
+    if type(answer) is FunctionType:
         return Ellipsis in answer.__code__.co_consts
     if depth < 4 and type(answer) in (list, tuple):
         return any(_blank(one, depth + 1) for one in answer)

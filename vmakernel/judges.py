@@ -58,6 +58,7 @@ def shown(answer: object, room: int = 120) -> str:
         text = " ".join(answer.split()) if type(answer) is str else " ".join(repr(answer).split())
     except Exception:
         text = f"something of type {type(answer).__name__}"
+    text = "".join([char if char.isprintable() else "�" for char in text[: room + 1]])
     return text if len(text) <= room else text[: room - 1] + "…"
 
 
@@ -66,6 +67,10 @@ def _text(answer: object, wanted: str) -> str:
         raise Wrong(f"a {type(answer).__name__} is no answer here: write {wanted} between quotes")
     if len(answer) > LONGEST:
         raise Wrong(f"that is longer than {LONGEST:,} characters: write {wanted}")
+    if re.search(r"\d{11}", answer):
+        raise Wrong(f"{shown(answer, 60)}: that is far beyond any page there is; write less")
+    if not "".join(answer.split()).isprintable():
+        raise Wrong(f"{shown(answer, 60)} holds characters that cannot be shown: write {wanted}")
     return answer
 
 
