@@ -24,7 +24,7 @@ from vmakernel import draw
 from vmakernel.explain import owed, trace, verdict
 from vmakernel.flags import NotationError
 from vmakernel.guard import Stopped
-from vmakernel.judges import Wrong, deciding, judge, shown
+from vmakernel.judges import Params, Wrong, deciding, judge, shown
 from vmakernel.kernels import Kernel
 from vmakernel.layout import strip
 from vmakernel.space import SpaceError
@@ -221,13 +221,20 @@ def check(name: str, answer: Any) -> Feedback:
 
 def grade(exercise: Exercise, answer: Any) -> Feedback:
     """Let the judge decide, and tell the learner."""
+    told = graded(exercise.judge, answer, exercise.asks, exercise.remember)
+    if told.grade is Grade.WRONG:
+        told.lines += [m.why for m in exercise.wrong if m.why and _alike(exercise, m, answer)]
+    return told
+
+
+def graded(name: str, answer: Any, asks: Params, remember: str) -> Feedback:
+    """Return what judge `name` says to `answer`; `remember` is told if it is right."""
     try:
-        judge(exercise.judge, answer, exercise.asks)
+        judge(name, answer, asks)
     except Wrong as wrong:
         lines, svg = _pictured(wrong)
-        why = [one.why for one in exercise.wrong if one.why and _alike(exercise, one, answer)]
-        return Feedback(Grade.WRONG, [f"{wrong.said}.", *lines, *why], svg)
-    return Feedback(Grade.RIGHT, [exercise.remember])
+        return Feedback(Grade.WRONG, [f"{wrong.said}.", *lines], svg)
+    return Feedback(Grade.RIGHT, [remember])
 
 
 def _alike(exercise: Exercise, mistake: Mistake, answer: Any) -> bool:
