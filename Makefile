@@ -5,7 +5,7 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test work update notebooks lock clean
+.PHONY: lab test work test-slow bench update notebooks lock clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
@@ -15,6 +15,13 @@ test:           ## form, types, engine, recorded decisions, every notebook
 
 work:           ## copy the exercises into work/; what is there is kept
 	@$(PYTHON) tools/course.py work
+
+test-slow:      ## the small world one by one (half an hour), ten thousand practice problems
+	@PYTHONPATH=. $(PYTHON) tests/slow_explore.py
+	@VMAKERNEL_SLOW=1 .venv/bin/python -m pytest -q tests/test_practice.py
+
+bench:          ## how long exploring takes, and how long without thinking
+	@$(PYTHON) -m benchmarks
 
 update:         ## fetch newer lessons; what you changed is kept in mine/
 	@$(PYTHON) tools/course.py update

@@ -77,6 +77,8 @@ class Scrub(Panel):
         self.call.max = len(self.stories[0].scenario.calls) + 1 if self.stories else 1
         self._moved()
 
+    # At either end the buttons do nothing, and stay: one that went grey would lose the focus, and
+    # the next key would be a command to JupyterLab.
     @guarded
     def _back(self, _: object) -> None:
         self.call.value -= 1
@@ -86,8 +88,6 @@ class Scrub(Panel):
         self.call.value += 1
 
     def _moved(self, _: object = None) -> None:
-        self.back.disabled = self.call.value == self.call.min
-        self.forth.disabled = self.call.value == self.call.max
         self.picture.value = self._picture
         self.table.value = self._table
 

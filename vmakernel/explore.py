@@ -247,19 +247,23 @@ class Limits(NamedTuple):
     safe: int | None  # how many VMAs can vanish at most with none lost; None: no merge is safe
 
 
+def limits(kernel: Kernel, configuration: Configuration) -> Limits:
+    """Return the limits of a configuration for the merge code of `kernel`.
+
+    The choices are those that the code has: to merge with both neighbours, or with one of them.
+    """
+    unhindered = free(kernel)
+    full = _decide(unhindered, configuration)
+    ways = [full, *[_decide(unhindered, way) for way in configuration.with_one_neighbour]]
+    safe = [len(way.removed) for way in ways if way.merged and not way.lost]
+    return Limits(full.merged, bool(full.lost), max(safe, default=None))
+
+
 @lru_cache(maxsize=32)
 def _limits(kernel: Kernel, uniform: bool, themes: bool) -> tuple[Limits, ...]:
-    """Return the limits of each class of a kernel, whatever its close test.
-
-    The choices are those that its merge code has: with both neighbours, or with one of them.
-    """
-    found = []
-    for one in classes(kernel, uniform=uniform, themes=themes):
-        full = _decide(free(kernel), one.example)
-        ways = [full, *[_decide(free(kernel), way) for way in one.example.with_one_neighbour]]
-        safe = [len(way.removed) for way in ways if way.merged and not way.lost]
-        found.append(Limits(full.merged, bool(full.lost), max(safe, default=None)))
-    return tuple(found)
+    """Return the limits of every class; they are kept from one rule to the next."""
+    known = classes(kernel, uniform=uniform, themes=themes)
+    return tuple([limits(kernel, one.example) for one in known])
 
 
 class Judgement(NamedTuple):
@@ -366,26 +370,25 @@ def judge(kernel: Kernel, *, uniform: bool = True) -> Judgement:
     unsafe, strict = [], []
     kernel = guarded(kernel)
     known = _classes(kernel, uniform=uniform)
-    # What is possible does not depend on the rule, and is kept from one rule to the next.
     base = kernel.with_rule(free(kernel).rule)
-    for one, limits in zip(known, _limits(base, uniform, is_own(kernel)), strict=True):
+    for one, limit in zip(known, _limits(base, uniform, is_own(kernel)), strict=True):
         outcome = _decide(kernel, one.example)
         lost = bool(outcome.lost)
-        refused = limits.safe is not None and not outcome.merged
+        refused = limit.safe is not None and not outcome.merged
         halved = (
-            limits.safe is not None
+            limit.safe is not None
             and outcome.merged
             and not lost
-            and len(outcome.removed) < limits.safe
+            and len(outcome.removed) < limit.safe
         )
         facts = {
             "configurations": True,
-            "possible": limits.merges,
+            "possible": limit.merges,
             "allowed": outcome.merged,
-            "losable": limits.loses,
+            "losable": limit.loses,
             "lost": lost,
-            "savable": limits.safe is not None,
-            "saved": limits.safe is not None and outcome.merged,
+            "savable": limit.safe is not None,
+            "saved": limit.safe is not None and outcome.merged,
             "refused": refused,
             "halved": halved,
         }

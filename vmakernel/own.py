@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from vmakernel.guard import Guarded, Stopped
 from vmakernel.kernels import Kernel, Predicates, Removal, Rule, kernel
@@ -93,7 +93,7 @@ def own(
         chosen = chosen.with_rule(_rule(name or guard.name, chosen.rule, guard))
     if predicates:
         guarded = {
-            which: _Predicate(which, Guarded(function, seconds=seconds))
+            which: _Predicate(which, _remembering(Guarded(function, seconds=seconds)))
             for which, function in predicates.items()
         }
         chosen = chosen.with_own(Predicates(**guarded))
@@ -115,9 +115,13 @@ def is_own(chosen: Kernel) -> bool:
 
 
 def _rule(name: str, like: Rule, guard: Guarded) -> OwnRule:
-    # The same question comes again and again, and each takes a trip to another process.
-    test = lru_cache(maxsize=1 << 17)(guard)
+    test = _remembering(guard)
     return OwnRule(name, True, True, Removal.ALWAYS, like.mremap, test=test)
+
+
+def _remembering(guard: Guarded) -> Callable[..., Any]:
+    """Return `guard`, asking the other process nothing twice."""
+    return lru_cache(maxsize=1 << 17)(guard)
 
 
 def _ask_rule(rule: Rule, ask: Question) -> bool:
@@ -133,7 +137,7 @@ class _Predicate:
     """A learner's predicate, its answers checked."""
 
     which: str
-    function: Guarded
+    function: Callable[..., Any]
 
     def __call__(self, vma: VMA, proposal: Proposal) -> bool | Verdict:
         answer = self.function(vma, proposal)
@@ -146,7 +150,7 @@ class _Predicate:
                 return answer
             wanted = "Verdict.OK, or the Verdict of the check that failed"
         raise Stopped(
-            f"{self.function.name} answered {_short(answer)} about {vma.name}: return {wanted}"
+            f"{_name(self.function)} answered {_short(answer)} about {vma.name}: return {wanted}"
         )
 
 

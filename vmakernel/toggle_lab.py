@@ -106,7 +106,8 @@ MIXED: Final = (
 
 STYLE: Final = (
     "<style>.vk-lab .vk-line{align-items:center;gap:0 1em;flex-wrap:wrap;margin:1px 0}"
-    ".vk-lab .vk-line>*{margin:0}.vk-lab .vk-line>.widget-label{width:9em;flex:none}"
+    ".vk-lab .vk-line>*{margin:0;max-width:100%}"
+    ".vk-lab .widget-label{width:9em!important;flex:none;text-align:left}"
     ".vk-lab .widget-radio-box{gap:0 1em;flex-wrap:wrap;margin:0!important}"
     ".vk-lab .widget-radio-box,.vk-lab .widget-radio{height:auto;width:auto;max-width:none}"
     ".vk-lab .widget-radio-box label{width:auto;margin:0}"
@@ -147,18 +148,21 @@ class ToggleLab(Panel):
         )
         self.before = _box("test before (asks next)")
         self.after = _box("test after (asks prev)")
-        goes = {f"ask who would go: {asked}": str(asked) for asked in Removal}
-        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "15em"})
+        self.removed = ipywidgets.Dropdown(
+            options=[str(asked) for asked in Removal],
+            description="ask who would go",
+            layout={"width": "16em"},
+        )
         self.close = {role: _box(role) for role in ROLES}
         titles = {f"{name}: {situation.title}": name for name, situation in SITUATIONS.items()}
         self.situation = ipywidgets.Dropdown(
-            options=titles, value="case 7", layout={"width": "29em"}
+            options=titles, value="case 7", layout={"width": "38em"}
         )
         self.range = ipywidgets.IntRangeSlider(
-            value=(4, 8), min=0, max=PAGES, layout={"width": "29em"}
+            value=(4, 8), min=0, max=PAGES, layout={"width": "38em"}
         )
         self.compared = ipywidgets.Dropdown(
-            options={**LABELS, "nothing": ""}, value="workaround", layout={"width": "14em"}
+            options={**LABELS, "nothing": ""}, value="workaround", layout={"width": "23em"}
         )
         self.as_text = _box("all of it as text")
         self.note = ipywidgets.HTML()
@@ -393,8 +397,13 @@ def _set(name: str, control: ipywidgets.Widget, value: object) -> None:
         raise NotationError(f"{name} cannot be {value!r}: write {takes}") from None
 
 
-def _line(label: str, *controls: ipywidgets.Widget) -> ipywidgets.HBox:
-    line = ipywidgets.HBox([ipywidgets.Label(label), *controls])
+def _line(label: str, first: ipywidgets.Widget, *others: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Return a line of controls; its label is that of the first, unless each has its own."""
+    if isinstance(first, ipywidgets.Checkbox | ipywidgets.RadioButtons):
+        line = ipywidgets.HBox([ipywidgets.Label(label), first, *others])
+    else:
+        first.description = label
+        line = ipywidgets.HBox([first, *others])
     line.add_class("vk-line")
     return line
 
