@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import combinations, product
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from vmakernel import maps, recorded
 from vmakernel.explain import Mark, Step, checks, trace
@@ -41,6 +41,7 @@ LONGEST: Final = 2000  # characters of an answer
 MOST: Final = 40  # VMAs or operations in a learner's scenario
 SECONDS: Final = 2.0
 Params = Mapping[str, Any]
+Thing = TypeVar("Thing")
 
 
 class Wrong(Exception):
@@ -504,9 +505,7 @@ def close_test(answer: object, asks: Params) -> None:
     base = kernel(asks["base"])
     mine = own(base, test, name=asks["name"], seconds=SECONDS)
     like = kernel(asks["like"])
-    for text in situations():
-        if asks.get("uniform") and ",c" in text and not _uniform(text):
-            continue
+    for text in _tried(situations(), asks):
         step, wanted = _last(mine, text), _last(like, text)
         if step.leaked and not wanted.leaked:
             raise Wrong(f"your test lets {_and(step.leaked)} go, with its close owed", text, [mine])
@@ -514,6 +513,13 @@ def close_test(answer: object, asks: Params) -> None:
             told = "refuses what could merge" if len(step.after) > len(wanted.after) else ""
             told = told or ("merges what must not" if case_of(step) else "refuses what could merge")
             raise Wrong(f"your test {told} (below: yours, then {like.version})", text, [mine, like])
+
+
+def _tried(every: Sequence[Thing], asks: Params) -> Sequence[Thing]:
+    """Return the situations to try: all, or as many from the middle as are to be seen."""
+    only = asks.get("only", len(every))
+    first = len(every) // 2 if only < len(every) else 0
+    return every[first : first + only]
 
 
 def _uniform(text: str) -> bool:
@@ -572,7 +578,7 @@ def predicate(answer: object, asks: Params) -> None:
     guard = Guarded(function, seconds=SECONDS, name=name)
     where = asks.get("where", name)
     try:
-        for text, one, proposal in _asked(asks["rule"]):
+        for text, one, proposal in _tried(_asked(asks["rule"]), asks):
             if where not in (one.where, "is_mergeable_anon_vma"):
                 continue
             if asks.get("plain") and (one.vma.anon_vma or proposal.anon_vma):
@@ -603,7 +609,7 @@ def goes_round(answer: object, asks: Params) -> None:
     guard = Guarded(function, seconds=SECONDS, name=asks["name"])
     real = kernel(asks["rule"])
     try:
-        for text in _growths():
+        for text in _tried(tuple(_growths()), asks):
             (vma, *_) = parse_scenario(text)[1]
             said = guard(vma)
             if not isinstance(said, bool):
@@ -740,6 +746,10 @@ JUDGES: Final[dict[str, Callable[[object, Params], None]]] = {
         program, decided_by, close_test, predicate, goes_round, described, touching, review,
     )
 }  # fmt: skip
+
+
+# Those that take a function.
+FUNCTIONS: Final = ("close_test", "predicate", "goes_round")
 
 
 def judge(name: str, answer: object, asks: Params) -> None:
