@@ -2,8 +2,8 @@
 
 ``python -m tools.classroom FOLDER`` makes FOLDER with the sources of six assignments and a
 configuration. In it, ``nbgrader generate_assignment NAME`` makes what learners get, without the
-solutions and hidden tests; ``nbgrader autograde NAME`` and ``nbgrader generate_feedback NAME`` grade
-what came back. Nothing that was submitted runs in the grader's own process; what protects the
+solutions and hidden tests; ``nbgrader autograde NAME`` and ``nbgrader generate_feedback NAME``
+grade what came back. Nothing that was submitted runs in the grader's own process; what protects the
 grader's files is said when the course is made, and in vmakernel/sealed.py.
 """
 
