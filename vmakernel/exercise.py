@@ -176,11 +176,12 @@ STYLE: Final = (
 )
 
 
-def _pictured(wrong: Wrong) -> tuple[list[str], str]:
+def _pictured(wrong: Wrong, answer: Any) -> tuple[list[str], str]:
     """Return what the kernel does with a scenario, and the deciding check, in words and drawn."""
     if not wrong.kernels:
         return [], ""
-    lines = [f"Your input: {shown(wrong.scenario, 400)}"]
+    told = shown(wrong.scenario, 400)
+    lines = [f"{'Your scenario' if told in shown(answer, LONG) else 'The situation'}: {told}"]
     try:
         for one in wrong.kernels:
             lines += _story(one, wrong.scenario)
@@ -232,7 +233,7 @@ def graded(name: str, answer: Any, asks: Params, remember: str) -> Feedback:
     try:
         judge(name, answer, asks)
     except Wrong as wrong:
-        lines, svg = _pictured(wrong)
+        lines, svg = _pictured(wrong, answer)
         return Feedback(Grade.WRONG, [f"{wrong.said}.", *lines], svg)
     return Feedback(Grade.RIGHT, [remember])
 

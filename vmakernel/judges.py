@@ -503,16 +503,23 @@ def close_test(answer: object, asks: Params) -> None:
     """A close test: it decides as the kernel named, or it loses nothing and refuses no more."""
     test = _function(answer, f"def {asks['name']}(ask): and return True to refuse, or False")
     base = kernel(asks["base"])
-    mine = own(base, test, name=asks["name"], seconds=SECONDS)
+    mine = own(base, test, name="your test", seconds=SECONDS)
     like = kernel(asks["like"])
     for text in _tried(situations(), asks):
         step, wanted = _last(mine, text), _last(like, text)
         if step.leaked and not wanted.leaked:
             raise Wrong(f"your test lets {_and(step.leaked)} go, with its close owed", text, [mine])
         if step.after != wanted.after:
-            told = "refuses what could merge" if len(step.after) > len(wanted.after) else ""
-            told = told or ("merges what must not" if case_of(step) else "refuses what could merge")
-            raise Wrong(f"your test {told} (below: yours, then {like.version})", text, [mine, like])
+            more = _worth(step) - _worth(wanted)
+            told = "refuses more" if more < 0 else "merges more" if more else "merges otherwise"
+            raise Wrong(
+                f"your test {told} than {like.version} does; below are both", text, [mine, like]
+            )
+
+
+def _worth(step: Step) -> int:
+    """Return how many VMAs fewer there are than without the merge."""
+    return len(step.removed) + (case_of(step) > 0)
 
 
 def _tried(every: Sequence[Thing], asks: Params) -> Sequence[Thing]:
@@ -620,7 +627,9 @@ def goes_round(answer: object, asks: Params) -> None:
             if step.after != wanted.after:
                 told = "round the merge code" if said else "to the merge code"
                 raise Wrong(
-                    f"you send {vma} {told} (below: yours, then {real.version})", text, [mine, real]
+                    f"you send {vma} {told} (below: yours, then Linux {real.version})",
+                    text,
+                    [mine, real],
                 )
     finally:
         guard.close()
