@@ -389,6 +389,17 @@ def test_a_program_that_could_leak_here_is_not_run_unasked(monkeypatch: pytest.M
     assert "6.5, 6.6 predicted every call" in words(lab.live.value)
 
 
+def test_the_warning_names_the_releases_that_leak() -> None:
+    named = set(re.findall(r"\d\.\d+(?:\.\d+)?", call_widgets.PRICE))
+
+    ending = {
+        one: predict(read(THERE_AND_BACK), kernel(one)).nattch_after_exit["A"] for one in named
+    }
+    assert ending == dict.fromkeys(["6.4", "6.6", "6.6.23", "6.7"], 1)
+    for one in ("6.3", "6.6.24", "6.8"):
+        assert predict(read(THERE_AND_BACK), kernel(one)).nattch_after_exit["A"] == 0
+
+
 @pytest.mark.parametrize(
     ("version", "verdict", "text"),
     [

@@ -1,11 +1,15 @@
 """The engine file by file: picture, action, assertion."""
 
+import ast
 import random
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import vmakernel
 from vmakernel.explain import Mark, checks, explain, owed, questions, trace, verdict
 from vmakernel.flags import NotationError
 from vmakernel.kernels import MOMENTS, RULES, TOGGLES, UnknownKernel, kernel, rules_table
@@ -13,7 +17,7 @@ from vmakernel.layout import parse_layout, strip
 from vmakernel.outcome import Refusal
 from vmakernel.predicates import Verdict
 from vmakernel.replay import parse_operation, parse_scenario, replay_line, run
-from vmakernel.space import AddressSpace, InvariantError, SpaceError
+from vmakernel.space import AddressSpace, InvariantError, Log, SpaceError
 from vmakernel.tree import LOAD, VmaTree
 from vmakernel.vma import VMA, parse_vma
 
@@ -61,11 +65,12 @@ def test_a_name_resolves_to_its_rule(name, rule):
     ("name", "advice"),
     [
         ("may_remove_vmas", "did you mean may_remove_vma?"),
-        ("2.4", "versions go from 2.6.12 to 7.3"),
-        ("2.6.11", "versions go from 2.6.12"),
-        ("7.4", "versions go from 2.6.12 to 7.3"),
-        ("6.20", "versions go from 2.6.12"),
-        ("5.99", "versions go from 2.6.12"),
+        ("2.4", "2.6.12 to 6.19"),
+        ("2.6.11", "2.6.12 to 6.19"),
+        ("6.55", "did you mean 6.5?"),
+        ("7.4", "7.0 to 7.3"),
+        ("6.20", "there is no Linux 6.20"),
+        ("5.99", "there is no Linux 5.99"),
         ("six", "write a version"),
         ("", "write a version"),
         ("6.5:sideways", "6.5:none, 6.5:before"),
@@ -118,7 +123,7 @@ BASE = "P=0-4:rw,f1@0 | new 4-8:rw,f1@4"
         ("P=0-4:rw,f1@0,p1 | new 4-8:rw,f1@4", "6.3", Verdict.POLICY),
         ("P=0-4:r,f1@0 | new 4-8:rw,f1@4", "6.3", Verdict.FLAGS),
         ("P=0-4:rwD,f1@0 | new 4-8:rw,f1@4", "6.3", Verdict.OK),
-        ("P=0-4:rwD,f1@0 | new 4-8:rw,f1@4", "3.12", Verdict.FLAGS),
+        ("P=0-4:rwD,f1@0 | new 4-8:rw,f1@4", "3.13", Verdict.FLAGS),
         ("P=0-4:rw,f2@0 | new 4-8:rw,f1@4", "6.3", Verdict.FILE),
         ("P=0-4:rw,f1@0,c | new 4-8:rw,f1@4", "6.3", Verdict.CLOSE),
         ("P=0-4:rw,f1@0,c | new 4-8:rw,f1@4", "6.5", Verdict.OK),
@@ -258,7 +263,12 @@ def test_unmap_closes():
         ("AABB", "holds two VMAs"),
         ("AA~AA", "cut short"),
         ("AAAA|BB A=0-4:rw", "disagree"),
-        ("AA BB", "is no VMA"),
+        ("AA BB", "write it without blanks, as in AA|BB"),
+        ("PPPP | CC", "as in PPPP|CC"),
+        ("three", "write a letter a page"),
+        ("....PP", "....|PP"),
+        ("A=0-4:rw c", "as in A=0-4:rw,c"),
+        ("AAAA A=0-4:rw B", "stands alone"),
         ("A1|B", "is no layout"),
     ],
 )
@@ -275,6 +285,9 @@ def test_a_wrong_layout_gets_one_sentence(text, advice):
         ("P=0-4:rw", "no operation in"),
         ("P=0-4:rw | ", "no operation in"),
         ("P=0-4:rw | merge 2-4:r", "unknown operation 'merge'"),
+        ("P=0-4:rw | munmap 2-4", "did you mean unmap?"),
+        ("P=0-4:rw | protct 2-4:r", "did you mean protect?"),
+        ("P=0-4:rw | unmap 2-4;", "remove the ;"),
         ("P=0-4:rw | modify 2-4", ""),
         ("P=0-4:rw | modify 4-2:r", "empty range"),
         ("P=0-4:rw | modify 2-6:r", "must lie inside one VMA"),
@@ -302,14 +315,15 @@ def test_check_notices_what_is_broken():
     with pytest.raises(InvariantError, match="overlaps"):
         space.check()
     space = AddressSpace.parse("A=0-4:rw,c")
-    space.log = space.log._replace(closed=("A",))
+    space._change([], [], Log(closed=("A",)))
     with pytest.raises(InvariantError, match="still here"):
         space.check()
 
 
 def test_the_tree_agrees_with_a_plain_list():
     draw = random.Random(7)
-    tree, plain = VmaTree(), []
+    tree = VmaTree()
+    plain: list[VMA] = []
     for _ in range(6 * LOAD):
         address = draw.randrange(0, 40 * LOAD, 4)
         before, held, above = tree.around(address)
@@ -384,6 +398,25 @@ def test_side_by_side_keeps_its_width(width):
     assert max(map(len, text.splitlines())) <= width
     for name in ("workaround", "may_remove_vma", "really_removed"):
         assert name in text
+
+
+def test_each_file_imports_only_what_comes_before_it_in_the_reading_order():
+    package = Path(vmakernel.__file__).parent
+    layers = re.findall(r"^\w+: +(.+)$", vmakernel.__doc__, re.MULTILINE)
+    order = [name for layer in layers for name in layer.split(", ")]
+    there = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
+    assert set(order) == there - {"__init__"}
+    for place, name in enumerate(order):
+        path = package / f"{name}.py"
+        body = ast.parse((path if path.exists() else package / name / "__init__.py").read_text())
+        for node in body.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vmakernel"):
+                _, _, module = (node.module or "").partition(".")
+                wanted = [module] if module else [alias.name for alias in node.names]
+                above = [one for one in wanted if one.split(".")[0] not in order[:place]]
+                assert not above, f"{name} imports {above}, which comes later or is not listed"
 
 
 def test_the_core_needs_neither_matplotlib_nor_widgets():

@@ -9,14 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from vmakernel import live, recorded
+from vmakernel import calls, live, recorded
 from vmakernel.guard import Stopped
 from vmakernel.kernels import kernel
 from vmakernel.own import OwnRule, Question
 from vmakernel.predict import predict
+from vmakernel.process import Process
 from vmakernel.programs import ProgramError, as_c, as_python
-from vmakernel.scenario import Mmap, Scenario, parse
-from vmakernel.shortest import DIFFER, LEAK, Progress, Search, View, shortest
+from vmakernel.scenario import Mmap, Scenario, Segment, parse, parse_call
+from vmakernel.shortest import (
+    DIFFER,
+    LEAK,
+    Progress,
+    Search,
+    View,
+    _digest,
+    _do,
+    _moves,
+    shortest,
+)
 
 
 def left(version: str, scenario: Scenario) -> int:
@@ -129,6 +140,53 @@ def test_what_was_found_begins_at_page_0(leak):
         places += [end for end in ends if end is not None]
         assert min(places) == 0
         assert parse(str(search.found)) == (search.found,)
+
+
+# --- states that are one -------------------------------------------------------------------------
+
+
+def after(*lines: str) -> Process:
+    """Return a process of 6.5 after some calls."""
+    process = Process(kernel("6.5"), [Segment("A", 2)])
+    for line in lines:
+        calls.do(process, parse_call(line))
+    return process
+
+
+def test_place_and_names_do_not_matter_but_all_else_does():
+    here = after("shmat A 3", "mmap 5 2 rw p anon", "touch 5 1")
+    for same in (
+        after("mmap 15 2 rw p anon", "touch 16 1", "shmat A 13"),
+        after("shmat A 1", "shmdt 1", "shmat A 3", "mmap 5 2 rw p anon", "touch 5 2"),
+    ):
+        assert _digest(same) == _digest(here)
+    for other in (
+        after("shmat A 3", "mmap 5 2 rw p anon"),
+        after("shmat A 3", "mmap 6 2 rw p anon", "touch 6 1"),
+        after("shmat A 3", "mmap 5 2 r p anon"),
+        after("mmap 3 2 rw p anon", "touch 3 1", "shmat A 5"),
+    ):
+        assert _digest(other) != _digest(here)
+
+
+def test_merging_states_loses_none():
+    # Every program of three calls, each a story of its own, reaches what the search has seen.
+    search = Search(kernel("6.9"), pages=2, window=3)
+    while len(search._waiting[0]) < 3 and not search.ended:
+        search._continue(search._waiting.popleft())
+    reached = set()
+
+    def everything(process: Process, depth: int) -> None:
+        if depth == 3:
+            return
+        for call in _moves([process], 2, 3):
+            further = process.copy()
+            _do(further, call)
+            reached.add(_digest(further))
+            everything(further, depth + 1)
+
+    everything(Process(kernel("6.9"), [Segment("A", 2)]), 0)
+    assert search._seen == reached
 
 
 # --- a condition of one's own --------------------------------------------------------------------

@@ -232,7 +232,10 @@ def test_all_controls_can_be_chosen_at_once_by_name(lab: ToggleLab) -> None:
 @pytest.mark.parametrize(
     ("controls", "says"),
     [
-        ({"moment": "6.5"}, "moment cannot be '6.5': write one of pre_git, "),
+        ({"moment": "6.55"}, "moment cannot be '6.55': write one of pre_git, "),
+        ({"removed": "c7"}, "write one of never, case 7, always"),
+        ({"compared": "7.9"}, "case7_fix, really_removed"),
+        ({"close": "p"}, "use letters out of PCN"),
         ({"situation": "case 9"}, "write one of case 1, case 2"),
         ({"before": "maybe"}, "write True or False"),
         ({"range": 3}, "range cannot be 3: write (4, 8)"),
@@ -449,6 +452,45 @@ def test_a_layout_with_a_hole_or_cut_with_a_tilde_can_be_answered() -> None:
     assert long.answer("PPPP~PPPP").right
 
 
+@pytest.mark.parametrize(
+    ("case", "layout", "way"),
+    [(3, "PPPP|CCCC|NNNN", "map the range by itself"), (4, "PPPP|PPPP|NNNN", "split")],
+)
+def test_who_thinks_of_the_whole_call_is_right_about_the_program(
+    case: int, layout: str, way: str
+) -> None:
+    asked = predict(situation(case, "all"), "6.5").answer(layout)
+
+    refused = strip(trace(kernel("6.5"), situation(case, "all"))[-1].before)
+    assert asked.right
+    assert repr(asked).startswith(
+        f"You said {layout}. Right about the program ✓: the call would go on and {way}. Here only "
+        f"the merge is asked; 6.5 (may_remove_vma) refuses it: {refused}."
+    )
+    assert "would give" not in repr(asked)
+
+
+def test_the_whole_call_is_no_answer_where_the_merge_happens_or_nothing_goes_on() -> None:
+    merged = predict(situation(3), "6.5").answer("PPPP|CCCC|NNNN")
+    grown = predict(situation("mremap", "all"), "6.1.0").answer("PPPPPPPP")
+    mistaken = predict(situation(4, "all"), "6.5").answer("PPPP|NNNNNNNN")
+    letters = predict(situation(8, "all"), "6.5").answer("PPPP|PPPP|NNNN")
+
+    for asked in (merged, grown, mistaken, letters):
+        assert not asked.right
+        assert "Right about the program" not in repr(asked)
+    assert "✗" in repr(merged)
+    assert "there is no VMA Q" in repr(predict(situation(4), "6.3").answer("PPPP|QQQQ|NNNN"))
+
+
+def test_the_layout_of_the_whole_call_is_the_one_that_protect_leaves() -> None:
+    for case in range(4, 9):
+        modify = situation(case, "all")
+        step = trace(kernel("6.3"), modify)[-1]
+        whole = trace(kernel("6.3"), modify.replace("modify", "protect"))[-1].after
+        assert widgets.unmerged(step) == widgets.borders(whole)
+
+
 def test_an_error_while_answering_is_said_in_the_widget(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = predict(LEAK, "6.5")
 
@@ -461,3 +503,9 @@ def test_an_error_while_answering_is_said_in_the_widget(monkeypatch: pytest.Monk
 
     assert "KeyError" in asked.message.value
     assert asked.answers == [NO_MERGE]
+
+
+def test_choosing_takes_the_short_names_of_the_lessons(lab: ToggleLab) -> None:
+    lab.choose(moment="6.3", situation=5)
+
+    assert (lab.moment.value, lab.situation.value) == ("workaround", "case 5")

@@ -1,7 +1,15 @@
 """A small model of how the Linux kernel merges VMAs, from 2.6.12 to 7.3.
 
-Read the files in this order, each builds on the ones before: flags, vma, layout, kernels,
-predicates, outcome, geometry, eight_cases, ranges, tree, space, callers, replay, explain.
+Read the files in this order; each imports only what comes before it.
+
+Values:     flags, vma, layout, kernels
+Decisions:  predicates, outcome, geometry, eight_cases, ranges
+Actions:    tree, space, callers, replay, explain
+Calls:      scenario, process, mremap, calls, predict, run
+Live:       live, live_child, judge_live
+Recorded:   recorded, maps, patch
+Explore:    guard, own, world, explore, programs, shortest, draft
+Faces:      draw, call_pictures, lesson, widgets, toggle_lab, call_widgets, plane_widget, __main__
 """
 
 from vmakernel.flags import NotationError

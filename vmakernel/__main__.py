@@ -21,6 +21,19 @@ RULE = "a version (6.5), a moment (pre_git), or a version with a test of your ow
 FILE = "a file of call scenarios, such as 'seg A 12', 'shmat A 0', 'mprotect 4 4 r'; - is the input"
 
 
+EXAMPLES = {
+    "replay": "replay --rule 6.5 < scenarios.txt",
+    "explain": "explain --rule 6.3 --rule 6.5 'P=0-4:rw,f1@0,c C=4-8:r,f1@4,c | modify 4-8:rw'",
+    "rules": "rules",
+    "run": "run program.txt --rule 6.3 --rule 6.5",
+    "diff": "diff 6.3 6.5",
+    "judge": "judge 6.12",
+    "shortest": "shortest --rule 6.5 --until leak --c",
+    "live": "live program.txt",
+    "fingerprint": "fingerprint",
+}
+
+
 class UsageError(ValueError):
     """A call of the command line that cannot be carried out; says what to change."""
 
@@ -28,6 +41,8 @@ class UsageError(ValueError):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise one sentence instead of printing the whole usage."""
+        if message.endswith("--rule"):
+            message = "name a rule: --rule 6.5; give it twice to compare two"
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
@@ -56,7 +71,12 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], int], help: str) -> _Parser:
-        command: _Parser = commands.add_parser(name, help=help, description=help)
+        command: _Parser = commands.add_parser(
+            name,
+            help=help,
+            description=help,
+            epilog=f"Example: python -m vmakernel {EXAMPLES[name]}",
+        )
         command.set_defaults(run=run)
         return command
 

@@ -1,6 +1,6 @@
 """A decision in words: what was asked, what decided, who grew, who went, what was owed.
 
-Previous: replay.py; the faces (draw.py, widgets.py, the command line) come after this.
+Previous: replay.py; next: scenario.py, where whole calls begin.
 """
 
 from __future__ import annotations

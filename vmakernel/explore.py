@@ -14,6 +14,7 @@ import itertools
 import random
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -188,10 +189,13 @@ class Diff(NamedTuple):
                     str(group.before),
                     "the same VMAs, other anon_vma or flags" if same else str(group.after),
                     f"{group.size:,}",
-                    group.witness,
                 )
             )
-        return f"{textwrap.fill(self.sentences, WIDTH)}\n\n{_table(rows)}"
+        head, line, *table = _table(rows).splitlines()
+        told = [textwrap.fill(self.sentences, WIDTH), "", head, line]
+        for row, group in zip(table, self.groups, strict=True):
+            told += [row, f"    such as {group.witness}"]
+        return "\n".join(told)
 
 
 def diff(before: Kernel, after: Kernel, *, uniform: bool = True) -> Diff:
@@ -473,8 +477,11 @@ def plane_table(points: Iterable[Judgement]) -> str:
 
 def twins(kernel: Kernel, *, uniform: bool = True) -> list[str]:
     """Return the recorded kernels that end every configuration as this one does. Raises Stopped."""
-    versions = [version for group in recorded.groups().values() for version in group]
-    return [version for version in versions if same(kernel, find(version), uniform=uniform)]
+    versions = [find(version) for group in recorded.groups().values() for version in group]
+    # Many differ in nothing but their number.
+    alike = {other: replace(other, version="") for other in versions}
+    found = {one: same(kernel, one, uniform=uniform) for one in dict.fromkeys(alike.values())}
+    return [other.version for other in versions if found[alike[other]]]
 
 
 def same_rule(kernel: Kernel, *, uniform: bool = True) -> list[str]:

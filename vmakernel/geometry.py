@@ -9,8 +9,8 @@ numbers are those of the comment above vma_merge() up to v6.11.
         PPPP****NNNN            PPPP****..NN            PP..****NNNN
      1  PPPPPPPPPPPP         2  PPPPPPPP..NN         3  PP..NNNNNNNN
     part of a VMA changes, and the border moves:
-        CCCC****NNNN            PPPP****CCCC
-     4  CCCCNNNNNNNN         5  PPPPPPPPCCCC
+        PPPP****NNNN            PPPP****CCCC
+     4  PPPPNNNNNNNN         5  PPPPPPPPCCCC        (in 4, P itself holds the ****)
     a whole VMA changes (C is the ****) and vanishes:
         PPPP****NNNN            PPPP****NNNN            PPPP****NNNN
      6  PPPPPPPPPPPP         7  PPPPPPPPNNNN         8  PPPPNNNNNNNN

@@ -5,7 +5,7 @@ Previous: vma.py; next: kernels.py.
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from vmakernel.flags import VM_READ, VM_WRITE, NotationError
 from vmakernel.vma import VMA, parse_vma
@@ -47,9 +47,10 @@ def parse_layout(text: str) -> list[VMA]:
     vmas = [parse_vma(word) for word in words if "=" in word]
     strips = [word for word in words if "=" not in word and word != "-"]
     if len(strips) > 1:
-        raise NotationError(
-            f"{strips[1]!r} is no VMA: write NAME=START-END:FLAGS, such as P=0-4:rw"
-        )
+        if vmas:
+            _stray(strips[-1], vmas)
+        whole = "|".join([word for word in strips if word.strip("|")])
+        raise NotationError(f"{text.strip()!r} is no strip: write it without blanks, as in {whole}")
     if not strips or strips == ["."]:
         return vmas
     if vmas:
@@ -58,10 +59,19 @@ def parse_layout(text: str) -> list[VMA]:
     return _parse_strip(strips[0])
 
 
+def _stray(word: str, vmas: Sequence[VMA]) -> NoReturn:
+    raise NotationError(
+        f"{word!r} stands alone: an attribute follows a comma, as in {vmas[-1]},{word}, "
+        "and a VMA is NAME=START-END:FLAGS"
+    )
+
+
 def _agree(line: str, vmas: Sequence[VMA]) -> None:
     ordered = sorted(vmas, key=lambda vma: vma.vm_start)
     drawn = strip(ordered)
     if line.rstrip(".") != drawn.rstrip("."):
+        if len(line) == 1:
+            _stray(line, vmas)
         raise NotationError(
             f"the strip {line!r} and the VMAs disagree: they would be drawn {drawn!r}"
         )
@@ -72,7 +82,10 @@ def _parse_strip(line: str) -> list[VMA]:
         raise NotationError(
             f"{line!r} is cut short ({_CUT}): paste the NAME=START-END:FLAGS part too"
         )
-    if not _BARE.fullmatch(line):
+    if hole := re.match(r"\.+(?=[^.|])", line):
+        dots = hole[0]
+        raise NotationError(f"{line!r} needs a | behind the hole: {dots}|{line[len(dots) :]}")
+    if not _BARE.fullmatch(line) or (line.isalpha() and not line.isupper() and len(set(line)) > 1):
         raise NotationError(f"{line!r} is no layout: write a letter a page, as in AAAA|BB..|CC")
     vmas: list[VMA] = []
     at = 0

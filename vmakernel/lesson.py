@@ -16,6 +16,7 @@ from vmakernel.explain import Step, owed, questions, trace, verdict
 from vmakernel.kernels import kernel
 from vmakernel.layout import strip
 from vmakernel.maps import Maps
+from vmakernel.shortest import Progress, Search
 from vmakernel.vma import VMA
 
 
@@ -196,3 +197,36 @@ def here(what: str, found: Sequence[object]) -> Here:
 def look(maps: Maps) -> Here:
     """Show the VMAs of a process: how many and whose, and all of them on request."""
     return Here(repr(maps), f"{len(maps)} VMAs: {maps.source}", str(maps))
+
+
+class Watched:
+    """A search that shows how far it has come while it runs; what it showed is not stored."""
+
+    def __init__(self, search: Search) -> None:
+        from ipywidgets import HTML
+
+        self.search = search
+        self.line = HTML()
+
+    def tell(self, progress: Progress) -> None:
+        """Show how far it has come."""
+        end = self.search.ended or "interrupt it with ■; run the cell again to go on"
+        self.line.value = f'<p role="status">{escape(str(progress))}<br>{escape(end)}</p>'
+
+    def __repr__(self) -> str:
+        return "a search, and how far it has come"
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, Any]:
+        return dict(self.line._repr_mimebundle_()) | {"text/plain": repr(self)}
+
+
+def watch(search: Search, seconds: float | None = None) -> None:
+    """Go on with a search, for `seconds` at most, and show states, depth and rate meanwhile.
+
+    Raises Stopped.
+    """
+    from IPython.display import display
+
+    watched = Watched(search)
+    display(watched)  # type: ignore[no-untyped-call]
+    search.run(watched.tell, seconds)

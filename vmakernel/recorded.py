@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from vmakernel.flags import NotationError
 from vmakernel.replay import parse_scenario
 from vmakernel.scenario import Recording
 from vmakernel.vma import CLOSE_OPS
@@ -32,11 +33,19 @@ def situation(case: int | str, close: str = "") -> str:
     """Return the scenario that stands for a case, with ->close on the VMAs named in `close`.
 
     `case` is 1 to 8, "mremap" (growth in place) or "mremap+N" (growth that closes a hole);
-    `close` is some of the letters P, C and N, or "all".
+    `close` is some of the letters P, C and N, or "all". Raises NotationError.
     """
-    text = _decided()["situations"][str(case)]
+    known = _decided()["situations"]
+    if str(case) not in known:
+        raise NotationError(f"there is no case {case!r}: write one of {', '.join(known)}")
+    text = known[str(case)]
     _, vmas, _ = parse_scenario(text)
-    names = [vma.name for vma in vmas] if close == "all" else close
+    names = [vma.name for vma in vmas] if close == "all" else list(close)
+    if strange := sorted(set(names) - {vma.name for vma in vmas} - set("PCN")):
+        there = "".join([vma.name for vma in vmas])
+        raise NotationError(
+            f"close={close!r} names no VMA {strange[0]!r}: use letters out of {there}, or 'all'"
+        )
     told = [vma._replace(vm_ops=CLOSE_OPS) if vma.name in names else vma for vma in vmas]
     return f"{' '.join(map(str, told))} | {text.partition(' | ')[2]}"
 
@@ -81,11 +90,13 @@ def kernels() -> list[str]:
 def calls(kernel: str, scenario: str) -> Recording:
     """Return what a running kernel did with a program of calls.
 
-    Raises KeyError, naming what there is.
+    Raises NotationError, naming what there is.
     """
+    if kernel not in kernels():
+        raise NotationError(f"Linux {kernel} was not recorded: there are {', '.join(kernels())}")
     if (kernel, scenario) not in _calls():
-        known = sorted({f"{k}: {s}" for k, s in _calls()})
-        raise KeyError(f"no recording of {scenario} on {kernel}; there are {', '.join(known)}")
+        known = [name for version, name in _calls() if version == kernel]
+        raise NotationError(f"no recording of {scenario!r} on {kernel}: there are {known}")
     return _calls()[kernel, scenario]
 
 

@@ -5,6 +5,7 @@ Previous: callers.py; next: explain.py.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -47,7 +48,7 @@ def parse_operation(text: str) -> Operation:
     kind, _, rest = text.strip().partition(" ")
     rest = rest.strip()
     if kind not in KINDS:
-        raise NotationError(f"unknown operation {kind!r}: use one of {', '.join(KINDS)}")
+        raise NotationError(_unknown(kind))
     if kind == "mremap":
         name, plus, pages = rest.rpartition("+")
         if not plus or not pages.isdecimal() or int(pages) == 0:
@@ -67,6 +68,15 @@ def parse_operation(text: str) -> Operation:
     keep = kind == "modify" and (not colon or flags in ("", "="))
     vm_flags = None if keep else parse_flags(flags)
     return Operation(kind, start, end, vm_flags, parse_attributes(attributes), text=text)
+
+
+def _unknown(kind: str) -> str:
+    if not kind:
+        return "an operation is missing: write one, or remove the ; before it"
+    known = {**{name: name for name in KINDS}, "munmap": "unmap", "mprotect": "protect"}
+    close = difflib.get_close_matches(kind, known, n=1)
+    hint = f"did you mean {known[close[0]]}?" if close else f"use one of {', '.join(KINDS)}"
+    return f"unknown operation {kind!r}: {hint}"
 
 
 def run(space: AddressSpace, kernel: Kernel, operation: Operation) -> Result:

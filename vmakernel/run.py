@@ -1,6 +1,6 @@
 """Scenarios under several kernels, call by call and side by side, with what differs marked.
 
-Previous: predict.py; this is the last file.
+Previous: predict.py; next: live.py, where a real kernel answers.
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 Previous: tree.py; next: callers.py.
 
-Decisions are pure; here things happen. Every change is written into a journal as the pair (what
-went, what came), so that undo is nothing but the journal read backwards.
+Decisions are pure; here things happen. Every change is written into a journal: what went, what
+came, and what there is to say about it. Undo is nothing but the journal read backwards, and the
+log is the journal read forwards.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -21,13 +23,16 @@ MAX_MAP_COUNT: Final = 65530
 
 
 class Log(NamedTuple):
-    """What happened to VMAs so far, in order; each a tuple of names, `dups` of (to, from)."""
+    """What happened to VMAs, in order; each a tuple of names, `dups` of (to, from)."""
 
     removed: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
     dups: tuple[tuple[str, str], ...] = ()
+
+
+NOTHING: Final = Log()
 
 
 class SpaceError(ValueError):
@@ -44,7 +49,7 @@ class AddressSpace:
     No split makes more than `max_map_count` VMAs (sysctl vm.max_map_count).
     """
 
-    __slots__ = ("_journal", "_pieces", "log", "max_map_count", "tree")
+    __slots__ = ("_journal", "_past", "_pieces", "max_map_count", "tree")
 
     def __init__(self, vmas: Iterable[VMA] = ()) -> None:
         given = sorted(vmas, key=lambda vma: vma.vm_start)
@@ -60,15 +65,16 @@ class AddressSpace:
             names.add(vma.name)
             end = vma.vm_end
         self.tree = VmaTree(given)
-        self.log = Log()
         self.max_map_count = MAX_MAP_COUNT
         self._pieces = 0
+        self._past = NOTHING  # what happened before the journal begins
         self._journal: list[tuple[list[VMA], list[VMA], Log, int]] = []
 
     def copy(self) -> AddressSpace:
         """Return an address space in the same state, with nothing to take back."""
         twin = AddressSpace(self.tree)
-        twin.log, twin.max_map_count, twin._pieces = self.log, self.max_map_count, self._pieces
+        twin._past, twin._pieces = self.log, self._pieces
+        twin.max_map_count = self.max_map_count
         return twin
 
     # --- looking -------------------------------------------------------------------------------
@@ -81,6 +87,12 @@ class AddressSpace:
     def named(self, name: str) -> VMA | None:
         """Return the VMA called `name`, if there is one."""
         return next((vma for vma in self.tree if vma.name == name), None)
+
+    @property
+    def log(self) -> Log:
+        """All that happened so far."""
+        told = [self._past, *[log for _, _, log, _ in self._journal if log is not NOTHING]]
+        return Log(*[tuple(itertools.chain(*kind)) for kind in zip(*told, strict=True)])
 
     @property
     def full(self) -> bool:
@@ -99,25 +111,23 @@ class AddressSpace:
 
     # --- acting --------------------------------------------------------------------------------
 
-    def _change(self, gone: list[VMA], come: list[VMA], log: Log | None = None) -> None:
-        self._journal.append((gone, come, self.log, self._pieces))
+    def _change(self, gone: list[VMA], come: list[VMA], log: Log = NOTHING) -> None:
+        self._journal.append((gone, come, log, self._pieces))
         for vma in gone:
             self.tree.remove(vma)
         for vma in come:
             self.tree.add(vma)
-        if log is not None:
-            self.log = log
 
     def merge(self, outcome: Outcome) -> VMA:
         """Carry out a decided merge and return the extended VMA; no ->open or ->close is called."""
         assert outcome.returned is not None
-        log = self.log
+        log = NOTHING
         removed = outcome.removed
         if removed or outcome.dups:
-            log = log._replace(
-                removed=log.removed + tuple([vma.name for vma in removed]),
-                leaked=log.leaked + tuple([vma.name for vma in removed if vma.has_close]),
-                dups=log.dups + outcome.dups,
+            log = Log(
+                removed=tuple([vma.name for vma in removed]),
+                leaked=tuple([vma.name for vma in removed if vma.has_close]),
+                dups=outcome.dups,
             )
         come = [vma for vma in outcome.after if vma is not None]
         self._change(list(outcome.before), come, log)
@@ -125,10 +135,7 @@ class AddressSpace:
 
     def map(self, vma: VMA, *, opened: bool = False) -> VMA:
         """Add a new VMA; `opened`: it is a copy, and ->open runs on it."""
-        log = self.log
-        if opened and vma.has_open:
-            log = log._replace(opened=(*log.opened, vma.name))
-        self._change([], [vma], log)
+        self._change([], [vma], Log(opened=(vma.name,)) if opened and vma.has_open else NOTHING)
         return vma
 
     def alter(self, vma: VMA, new: VMA) -> VMA:
@@ -144,35 +151,24 @@ class AddressSpace:
         (__split_vma())
         """
         assert vma.vm_start < at < vma.vm_end
-        self._pieces += 1
-        name = f"{vma.name.partition('.')[0]}.{self._pieces}"
+        name = f"{vma.name.partition('.')[0]}.{self._pieces + 1}"
         lower, upper = vma._replace(vm_end=at), vma.moved(at, vma.vm_end)
         if new_below:
             lower = lower._replace(name=name)
         else:
             upper = upper._replace(name=name)
-        log = self.log
-        self._change(
-            [vma],
-            [lower, upper],
-            log._replace(
-                opened=(*log.opened, name) if vma.has_open else log.opened,
-                dups=(*log.dups, (name, vma.name)) if clone and vma.anon_vma else log.dups,
-            ),
+        log = Log(
+            opened=(name,) if vma.has_open else (),
+            dups=((name, vma.name),) if clone and vma.anon_vma else (),
         )
+        self._change([vma], [lower, upper], log)
+        self._pieces += 1
         return lower, upper
 
     def unmap(self, vma: VMA) -> None:
         """Remove `vma`, running its ->close (remove_vma())."""
-        log = self.log
-        self._change(
-            [vma],
-            [],
-            log._replace(
-                removed=(*log.removed, vma.name),
-                closed=(*log.closed, vma.name) if vma.has_close else log.closed,
-            ),
-        )
+        log = Log(removed=(vma.name,), closed=(vma.name,) if vma.has_close else ())
+        self._change([vma], [], log)
 
     # --- taking back ---------------------------------------------------------------------------
 
@@ -184,7 +180,7 @@ class AddressSpace:
         """Take back the last change, or all changes since `mark`."""
         target = max(len(self._journal) - 1, 0) if mark is None else mark
         while len(self._journal) > target:
-            gone, come, self.log, pieces = self._journal.pop()
+            gone, come, _, pieces = self._journal.pop()
             for vma in come:
                 self.tree.remove(vma)
             for vma in gone:
@@ -205,12 +201,13 @@ class AddressSpace:
                 end = vma.vm_end
                 names.add(vma.name)
             assert len(names) == len(self.tree), "the count is off"
-            gone = self.log.removed
+            log = self.log
+            gone = log.removed
             assert len(set(gone)) == len(gone), "a VMA was removed twice"
             assert not names & set(gone), "a removed VMA is still here"
-            both = set(self.log.closed) & set(self.log.leaked)
+            both = set(log.closed) & set(log.leaked)
             assert not both, f"{both} both closed and leaked"
-            assert set(self.log.closed) | set(self.log.leaked) <= set(gone), "closed but still here"
+            assert set(log.closed) | set(log.leaked) <= set(gone), "closed but still here"
         except AssertionError as broken:
             raise InvariantError(f"{broken} in {self!r} after {self.log}") from None
 

@@ -9,7 +9,7 @@ explain.py says of it, under the chosen rule and under the one it is compared wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html import escape
 from typing import Final, NamedTuple
 
@@ -19,7 +19,7 @@ from traitlets import TraitError
 from vmakernel import draw, recorded
 from vmakernel.explain import Check, Mark, Step, checks, explain, owed, trace
 from vmakernel.flags import NotationError
-from vmakernel.kernels import Kernel, Removal, Rule, kernel
+from vmakernel.kernels import Kernel, Removal, Rule, UnknownKernel, kernel
 from vmakernel.layout import strip
 from vmakernel.predicates import Asked, Verdict
 from vmakernel.vma import VMA, parse_range, parse_vma
@@ -245,6 +245,12 @@ class ToggleLab(Panel):
         names = ("moment", "before", "after", "removed", "situation", "range", "compared", "close")
         for unknown in controls.keys() - {*names}:
             raise NotationError(f"the lab has no {unknown}: use one of {', '.join(names)}")
+        close = controls.get("close", "all")
+        if close != "all" and set(str(close)) - {*ROLES.values()}:
+            raise NotationError(f"close={close!r}: use letters out of PCN, or 'all'")
+        if "moment" in controls and controls["moment"] not in LABELS.values():
+            with suppress(UnknownKernel):
+                controls["moment"] = kernel(str(controls["moment"])).rule.name
         # In this order: a moment sets the switches, a situation sets the range.
         with self._together():
             for name in names[:-1]:
@@ -389,11 +395,16 @@ def _box(description: str) -> ipywidgets.Checkbox:
 
 def _set(name: str, control: ipywidgets.Widget, value: object) -> None:
     """Give a control a value, or say which values it takes."""
+    if name == "situation" and isinstance(value, int):
+        value = f"case {value}"
     try:
         control.value = value
     except TraitError:
         takes = {"before": "True or False", "after": "True or False", "range": "(4, 8)"}.get(name)
-        takes = takes or f"one of {', '.join(map(str, dict(control.options).values()))}"
+        if takes is None:
+            options = control.options
+            named = options.values() if isinstance(options, dict) else options
+            takes = f"one of {', '.join([str(one) for one in named if one])}"
         raise NotationError(f"{name} cannot be {value!r}: write {takes}") from None
 
 

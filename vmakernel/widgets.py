@@ -11,18 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from html import escape
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import ipywidgets
 
 from vmakernel import draw
-from vmakernel.explain import Mark, questions, trace
+from vmakernel.explain import Mark, Step, questions, trace
 from vmakernel.flags import VM_EXEC, NotationError
 from vmakernel.kernels import MOMENTS, TOGGLES, Kernel, UnknownKernel, kernel
 from vmakernel.layout import parse_layout, strip
 from vmakernel.replay import parse_scenario
 from vmakernel.space import AddressSpace, SpaceError
+from vmakernel.vma import VMA
 
 if TYPE_CHECKING:
     from vmakernel.toggle_lab import ToggleLab
@@ -134,6 +135,7 @@ class Prediction(Panel):
         self.scenario = scenario
         self.steps = trace(self.kernel, scenario)
         self.outcome = strip(self.steps[-1].after)
+        self.alone = unmerged(self.steps[-1])
         _, vmas, operations = parse_scenario(scenario)
         self._names = {vma.name[0] for vma in vmas}
         self.calls = "; ".join(map(str, operations))
@@ -197,6 +199,8 @@ class Prediction(Panel):
         if text in (self.outcome.rstrip("."), *self.options.options):
             return text  # long stretches, cut with ~, do not parse
         vmas = parse_layout(text)
+        if borders(vmas) == self.alone and self.steps[-1].operation.kind != "modify":
+            return strip(vmas)  # what is mapped has no name yet: any letter will do
         strangers = sorted({vma.name[0] for vma in vmas} - self._names)
         if strangers:
             known = ", ".join(sorted(self._names))
@@ -206,7 +210,17 @@ class Prediction(Panel):
     @property
     def right(self) -> bool:
         """True where the commitment, not a change of mind, is what happens."""
-        return bool(self.answers) and self.answers[0] == self.outcome.rstrip(".")
+        return bool(self.answers) and self._holds(self.answers[0])
+
+    def _holds(self, said: str) -> bool:
+        return said == self.outcome.rstrip(".") or self._goes_on(said)
+
+    def _goes_on(self, said: str) -> bool:
+        """True where the merge alone is asked and refused, and `said` is what the call leaves."""
+        last = self.steps[-1]
+        if "~" in said or last.result.status != "no" or borders(last.after) == self.alone:
+            return False
+        return borders(parse_layout(said)) == self.alone
 
     @property
     def svg(self) -> str:
@@ -234,11 +248,18 @@ class Prediction(Panel):
         """Say what was answered, and how it compares with what the engine says."""
         first, last = self.answers[0], self.answers[-1]
         mark = Mark.HELD if self.right else Mark.FAILED
-        yield f"You said {first}; under {self.kernel} it is {self.outcome} {mark}."
+        if self._goes_on(first):
+            split = self.steps[-1].operation.kind == "modify"
+            way = "split" if split else "map the range by itself"
+            right = f"Right about the program {mark}"
+            yield f"You said {first}. {right}: the call would go on and {way}."
+            yield f"Here only the merge is asked; {self.kernel} refuses it: {self.outcome}."
+        else:
+            yield f"You said {first}; under {self.kernel} it is {self.outcome} {mark}."
         if not self.right and (others := _who_does(self.scenario, first)):
             yield f"Your layout is what {', '.join(others)} would give."
         if len(self.answers) > 1:
-            mark = Mark.HELD if last == self.outcome.rstrip(".") else Mark.FAILED
+            mark = Mark.HELD if self._holds(last) else Mark.FAILED
             yield f"Having seen that, you changed your mind to {last} {mark}."
 
     @property
@@ -255,6 +276,26 @@ def predict(scenario: str, rule: str | Kernel, *, question: str = "") -> Predict
     Raises NotationError, SpaceError or UnknownKernel.
     """
     return Prediction(scenario, rule, question=question)
+
+
+def unmerged(step: Step) -> list[tuple[int, int]]:
+    """Return the borders (in pages) that a bare question leads to if its call goes on unmerged.
+
+    new, mmap and modify put a question and do no more; for whole calls there is nothing to add.
+    """
+    kind, start, end, *_ = step.operation
+    if kind not in ("new", "mmap", "modify"):
+        return []
+    found = [] if kind == "modify" else [(start, end)]
+    for vma in step.before:
+        cuts = [at for at in (start, end) if vma.vm_start < at < vma.vm_end]
+        found += pairwise([vma.vm_start, *cuts, vma.vm_end])
+    return sorted(found)
+
+
+def borders(vmas: Sequence[VMA]) -> list[tuple[int, int]]:
+    """Return where each VMA begins and ends, in pages."""
+    return [(vma.vm_start, vma.vm_end) for vma in vmas]
 
 
 def alternatives(one: Kernel, scenario: str) -> list[str]:

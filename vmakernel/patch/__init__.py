@@ -1,6 +1,7 @@
 """Commit 714965ca8252 (v6.4) as a change to Python: `before.py`, `after.py`, and their diff.
 
 Both retell what matters for mappings that nobody has written to: no anon_vma, no memory policy.
+Left out, too: VM_SOFTDIRTY, which both versions ignore when they compare flags.
 `agree` holds them against the engine, which retells all of it.
 """
 
