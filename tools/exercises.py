@@ -106,8 +106,9 @@ def notebook(chapter: Chapter, *, solved: bool) -> NotebookNode:
         if solved:
             cells += [new_markdown_cell(unfolded(one), id=f"{one.id}-hints")]
         else:
-            help = f'# Stuck? Take a # away.\n# hint("{one.id}")\n# solution("{one.id}")'
-            cells += [new_code_cell(help, id=f"{one.id}-help")]
+            for ask, when in ("hint", "as often as you like"), ("solution", "after an attempt"):
+                call = f'# {ask}("{one.id}")  # take the first # away, {when}'
+                cells += [new_code_cell(call, id=f"{one.id}-{ask}")]
     cells += [new_markdown_cell(foot(chapter, solved=solved), id="foot", metadata=made)]
     made_notebook: NotebookNode = new_notebook(cells=cells)
     return made_notebook
