@@ -254,23 +254,25 @@ def test_judgements_count_what_brute_force_counts():
         counted: Counter[str] = Counter()
         for one in small.everything():
             outcome, unhindered = outcomes(one, chosen, free(chosen))
-            counted["allowed"] += outcome.merged
-            counted["possible"] += unhindered.merged
-            counted["lost"] += bool(outcome.lost)
             ways = [unhindered, *[way.decide(free(chosen)) for way in one.with_one_neighbour]]
-            safe = any(way.merged and not way.lost for way in ways)
-            counted["savable"] += safe
-            counted["refused"] += safe and not outcome.merged
+            safe = [len(way.removed) for way in ways if way.merged and not way.lost]
+            counted["configurations"] += 1
+            counted["possible"] += unhindered.merged
+            counted["allowed"] += outcome.merged
+            counted["losable"] += bool(unhindered.lost)
+            counted["lost"] += bool(outcome.lost)
+            counted["savable"] += bool(safe)
+            counted["saved"] += bool(safe) and outcome.merged
+            counted["refused"] += bool(safe) and not outcome.merged
+            if safe and outcome.merged and not outcome.lost:
+                counted["halved"] += len(outcome.removed) < max(safe)
         claimed: Counter[str] = Counter()
         for known in classes_of(small, asked_by(chosen)):
-            outcome = known.example.decide(chosen)
-            limits = explore.limits(free(chosen), known.example)
-            claimed["allowed"] += known.size * outcome.merged
-            claimed["possible"] += known.size * limits.merges
-            claimed["lost"] += known.size * bool(outcome.lost)
-            claimed["savable"] += known.size * (limits.safe is not None)
-            claimed["refused"] += known.size * (limits.safe is not None and not outcome.merged)
+            limits = explore.limits(chosen, known.example)
+            for name, holds in explore.facts(known.example.decide(chosen), limits).items():
+                claimed[name] += known.size * holds
         assert claimed == counted
+        assert bool(counted["halved"]) == (version == "6.3")
 
 
 def test_witnesses_of_a_judgement_replay():

@@ -259,11 +259,12 @@ def test_it_is_interrupted_and_goes_on_to_the_same_end():
 def test_an_interrupt_at_any_moment_loses_nothing():
     base = kernel("6.9").rule
     questions = 0
+    moments = {6 * n * (n + 1) for n in range(1, 50)}  # ever further apart
 
     def now_and_then(ask: Question) -> bool:
         nonlocal questions
         questions += 1
-        if questions % 41 == 0:
+        if questions in moments:
             raise KeyboardInterrupt
         if ask.role == "removed":
             return base.refuses_removal(ask.vma, ask.proposal, ask.case)
@@ -275,8 +276,10 @@ def test_an_interrupt_at_any_moment_loses_nothing():
     while not search.ended:
         search.run()
         interrupts += not search.ended
-    assert interrupts > 1
-    assert search.found == shortest(kernel("6.12"), kernel("6.9"), until=DIFFER).found
+    assert interrupts > 2
+    whole = shortest(kernel("6.12"), kernel("6.9"), until=DIFFER)
+    assert search.found == whole.found
+    assert search._seen == whole._seen
 
 
 def test_an_interrupted_search_says_how_far_it_came():
@@ -309,6 +312,12 @@ def test_wrong_searches_are_refused_in_a_sentence():
         Search(kernel("6.5"), until=DIFFER)
     with pytest.raises(ValueError, match="write leak or differ"):
         Search(kernel("6.5"), until="leaks")
+    with pytest.raises(ValueError, match="write numbers from 1"):
+        Search(kernel("6.5"), pages=0)
+    with pytest.raises(ValueError, match="write numbers from 1"):
+        Search(kernel("6.5"), window=2)
+    with pytest.raises(ValueError, match="write numbers from 1"):
+        Search(kernel("6.5"), most=0)
     with pytest.raises(ValueError, match="name a kernel"):
         Search(until=LEAK)
 

@@ -180,7 +180,7 @@ class Diff(NamedTuple):
     def __str__(self) -> str:
         if not self.groups:
             return self.sentences
-        rows = [("would be", "before", "after", "configurations", "smallest witness")]
+        rows = [("would be", "before", "after", "configurations")]
         for group in self.groups:
             same = group.before == group.after
             rows.append(
@@ -363,6 +363,23 @@ _WORLDS = {True: "->close as real drivers have it", False: "->close on any VMA"}
 _NUMBERS: Final = Judgement._fields[2:-3]
 
 
+def facts(outcome: Outcome, limits: Limits) -> dict[str, bool]:
+    """Return which numbers of a Judgement a configuration counts for."""
+    savable = limits.safe is not None
+    worse = limits.safe is not None and len(outcome.removed) < limits.safe
+    return {
+        "configurations": True,
+        "possible": limits.merges,
+        "allowed": outcome.merged,
+        "losable": limits.loses,
+        "lost": bool(outcome.lost),
+        "savable": savable,
+        "saved": savable and outcome.merged,
+        "refused": savable and not outcome.merged,
+        "halved": outcome.merged and not outcome.lost and worse,
+    }
+
+
 def judge(kernel: Kernel, *, uniform: bool = True) -> Judgement:
     """Say whether a kernel's close test is safe and minimal; `uniform`: see World.
 
@@ -376,31 +393,12 @@ def judge(kernel: Kernel, *, uniform: bool = True) -> Judgement:
     known = _classes(kernel, uniform=uniform)
     base = kernel.with_rule(free(kernel).rule)
     for one, limit in zip(known, _limits(base, uniform, is_own(kernel)), strict=True):
-        outcome = _decide(kernel, one.example)
-        lost = bool(outcome.lost)
-        refused = limit.safe is not None and not outcome.merged
-        halved = (
-            limit.safe is not None
-            and outcome.merged
-            and not lost
-            and len(outcome.removed) < limit.safe
-        )
-        facts = {
-            "configurations": True,
-            "possible": limit.merges,
-            "allowed": outcome.merged,
-            "losable": limit.loses,
-            "lost": lost,
-            "savable": limit.safe is not None,
-            "saved": limit.safe is not None and outcome.merged,
-            "refused": refused,
-            "halved": halved,
-        }
-        for name, holds in facts.items():
+        held = facts(_decide(kernel, one.example), limit)
+        for name, holds in held.items():
             numbers[name] += one.size * holds
-        if lost:
+        if held["lost"]:
             unsafe.append(one.example)
-        if refused or halved:
+        if held["refused"] or held["halved"]:
             strict.append(one.example)
     return Judgement(
         kernel,

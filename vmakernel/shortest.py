@@ -96,6 +96,11 @@ class Search:
             raise ValueError("only two kernels can differ: name another one")
         if isinstance(until, str) and until not in (LEAK, DIFFER):
             raise ValueError(f"{until!r} is nothing to search for: write leak or differ")
+        if not 0 < pages <= window or most < 1:
+            raise ValueError(
+                f"a segment of {pages} pages in a window of {window}, {most} states: "
+                "write numbers from 1, and no window smaller than the segment"
+            )
         self.kernels, self.until, self.window, self.most = kernels, until, window, most
         self.segments = (Segment("A", pages),)
         self.found: Scenario | None = None
