@@ -5,7 +5,7 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test test-slow bench update notebooks lock clean
+.PHONY: lab test work test-slow bench update notebooks lock clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
@@ -13,8 +13,12 @@ lab:            ## open the lessons in JupyterLab
 test:           ## form, types, engine, recorded decisions, every notebook
 	@$(PYTHON) tools/course.py test
 
-test-slow:      ## the small world one by one, 305 million configurations: half an hour
+work:           ## copy the exercises into work/; what is there is kept
+	@$(PYTHON) tools/course.py work
+
+test-slow:      ## the small world one by one (half an hour), ten thousand practice problems
 	@PYTHONPATH=. $(PYTHON) tests/slow_explore.py
+	@VMAKERNEL_SLOW=1 .venv/bin/python -m pytest -q tests/test_practice.py
 
 bench:          ## how long exploring takes, and how long without thinking
 	@$(PYTHON) -m benchmarks
@@ -29,6 +33,9 @@ lock:           ## maintainers: pin what pyproject.toml asks for (needs uv; LOCK
 	@uv pip compile --quiet pyproject.toml --extra course --group dev \
 		--universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --extra classroom \
+		--universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-classroom.txt $(LOCK_FLAGS)
 
 clean:          ## remove what the commands made; your notebooks, mine/ and .jupyter/ stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -81,11 +81,21 @@ def test_the_pins_satisfy_what_is_asked_for(python: str, system: str) -> None:
         assert specifier.contains(installed[name]), f"{name}: run `make lock`"
 
 
-def test_every_pin_is_hashed_and_no_line_names_a_place() -> None:
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-classroom.txt"])
+def test_every_pin_is_hashed_and_no_line_names_a_place(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     allowed = r"#.*|[a-z0-9.-]+==\S+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
 
     assert [line for line in lines if not re.fullmatch(allowed, line)] == []
+
+
+def test_the_grader_is_pinned_in_an_environment_of_its_own() -> None:
+    text = (ROOT / "requirements-classroom.txt").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.M))
+
+    (asked,) = map(Requirement, PYPROJECT["project"]["optional-dependencies"]["classroom"])
+    assert asked.specifier.contains(pins[asked.name]), "run `make lock`"
+    assert asked.name not in {pin.name for pin in pinned()}
 
 
 def test_the_engine_needs_the_standard_library_only() -> None:

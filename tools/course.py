@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = ROOT / "notebooks"
+EXERCISES = ROOT / "exercises"
+WORK = ROOT / "work"
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 READY = VENV / "ready"
@@ -27,6 +29,7 @@ MINE = ROOT / "mine"
 USAGE = """\
 python3 tools/course.py lab [FLAG ...]                 open the lessons in JupyterLab
 python3 tools/course.py test                           check everything
+python3 tools/course.py work                           copy the exercises to work/, yours are kept
 python3 tools/course.py update                         fetch newer lessons; yours are kept
 python3 tools/course.py notebooks [--check] [FILE ...] run lessons anew, store what they show"""
 
@@ -45,7 +48,16 @@ CHECKS = [
     ["ruff", "format", "--check", "."],
     ["ruff", "check", "."],
     ["mypy"],
-    ["pytest", "-p", "no:cacheprovider", "--durations=10", *NOTEBOOK_TESTS, "tests", "notebooks"],
+    [
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--durations=10",
+        *NOTEBOOK_TESTS,
+        "tests",
+        "notebooks",
+        "exercises/solutions",
+    ],
 ]
 
 
@@ -198,9 +210,9 @@ def quiet_settings() -> None:
 def own_lessons() -> list[Path]:
     """List the notebooks that are part of the course, and not those a reader put beside them."""
     try:
-        names = git("ls-files", "-z", "notebooks/*.ipynb").split("\0")
+        names = git("ls-files", "-z", "notebooks/*.ipynb", "exercises/*.ipynb").split("\0")
     except Trouble:  # a download without git
-        return sorted(LESSONS.glob("*.ipynb"))
+        return sorted([*LESSONS.glob("*.ipynb"), *EXERCISES.glob("**/*.ipynb")])
     return [ROOT / name for name in names if name]
 
 
@@ -234,7 +246,34 @@ def notebooks(arguments: list[str]) -> int:
     """Give the lessons their form, run them anew and store what they show."""
     make_environment()
     check = [word for word in arguments if word == "--check"]
-    return module("tools.lessons", *check) or run(PYTHON, ROOT / "tools/notebooks.py", *arguments)
+    formed = module("tools.lessons", *check) or module("tools.exercises", *check)
+    return formed or run(PYTHON, ROOT / "tools/notebooks.py", *arguments)
+
+
+def work() -> int:
+    """Copy every exercise notebook into work/ that is not there yet."""
+    WORK.mkdir(exist_ok=True)
+    made, kept, newer = [], [], []
+    for source in sorted(EXERCISES.glob("*.ipynb")):
+        mine = WORK / source.name
+        edition = WORK / ".editions" / source.name
+        try:
+            with mine.open("xb") as file:  # never over one that is there
+                file.write(source.read_bytes())
+        except FileExistsError:
+            kept.append(source.name)
+            if edition.exists() and edition.read_bytes() != source.read_bytes():
+                newer.append(source.name)
+        else:
+            made.append(source.name)
+            edition.parent.mkdir(exist_ok=True)
+            edition.write_bytes(source.read_bytes())
+    for words, names in ("New in work/", made), ("Kept as you left it", kept):
+        if names:
+            print(f"{words}: {', '.join(names)}.")
+    for name in newer:
+        print(f"There is a newer edition of {name}: move yours away, then say the same again.")
+    return 0
 
 
 def update() -> int:
@@ -243,7 +282,9 @@ def update() -> int:
     if git("rev-list", "@{upstream}..HEAD"):
         raise Trouble("You have commits of your own here: `git pull --rebase` joins them.")
     theirs = set(git("diff", "--name-only", "-z", "HEAD...@{upstream}").split("\0"))
-    yours = set(git("diff", "--name-only", "-z", "HEAD", "--", "notebooks").split("\0"))
+    yours = set(
+        git("diff", "--name-only", "-z", "HEAD", "--", "notebooks", "exercises").split("\0")
+    )
     both = sorted(yours & theirs - {""})
     shelf = MINE / time.strftime("%Y-%m-%d-%H%M%S")
     for name in both:
@@ -266,8 +307,8 @@ def main(arguments: list[str]) -> int:
             return lab(rest)
         if command == "notebooks":
             return notebooks(rest)
-        if command in ("test", "update") and not rest:
-            return test() if command == "test" else update()
+        if command in ("test", "update", "work") and not rest:
+            return {"test": test, "update": update, "work": work}[command]()
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 2

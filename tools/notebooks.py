@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
+SOLUTIONS = LESSONS.parent / "exercises" / "solutions"
 SECONDS_PER_CELL = 60
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -112,9 +113,10 @@ def main() -> int:
     """Run the notebooks named, or all lessons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, name what drifts")
-    parser.add_argument("notebook", nargs="*", type=Path, help="default: every lesson")
+    parser.add_argument("notebook", nargs="*", type=Path, help="default: every lesson and solution")
     options = parser.parse_args()
-    paths = options.notebook or sorted(LESSONS.glob("*.ipynb"))
+    everything = [path for at in (LESSONS, SOLUTIONS) for path in sorted(at.glob("*.ipynb"))]
+    paths = options.notebook or everything
     for path in paths:
         if not path.is_file():
             parser.error(f"there is no notebook {path}")

@@ -10,6 +10,7 @@ Live:       live, live_child, judge_live
 Recorded:   recorded, maps, patch
 Explore:    guard, own, world, explore, programs, shortest, draft
 Faces:      draw, call_pictures, lesson, widgets, toggle_lab, call_widgets, plane_widget, __main__
+Exercises:  judges, exercise, practice, sealed, classroom
 """
 
 from vmakernel.flags import NotationError

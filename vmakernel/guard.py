@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import enum
 import importlib
 import io
 import marshal
@@ -33,6 +34,9 @@ from typing import Any, BinaryIO, Final
 
 IDLE: Final = 2.0  # seconds after which the watch over a process that nobody asks ends
 TICK: Final = 0.02  # seconds between two looks at the clock
+LARGEST: Final = 64 << 20  # bytes of one message
+PLAIN: Final = ("bytearray", "complex", "frozenset", "range", "set", "slice")
+VALUES: Final = (tuple, enum.Enum)  # the engine's own that may come back
 START: Final = 30.0  # seconds that starting Python may take on a busy machine
 
 
@@ -77,9 +81,12 @@ class Guarded:
         finally:
             if not answered:
                 self.close()  # stopped, or interrupted: what it says next belongs to no question
-        if kind == "returned":
-            return pickle.loads(value)
-        raise Stopped(f"{self.name} {value}")
+        if kind != "returned":
+            raise Stopped(f"{self.name} {value}")
+        try:
+            return _loads(value)
+        except Exception:
+            raise Stopped(f"{self.name} returned what cannot be handed over") from None
 
     def close(self) -> None:
         """End the process; the next call starts a new one."""
@@ -146,7 +153,10 @@ class _Child:
         with suppress(OSError):  # it is gone; what is read says why
             _write(self.process.stdin, question)
         while (answer := _read(self.process.stdout)) is not None:
-            kind, value = pickle.loads(answer)
+            try:
+                kind, value = _loads(answer)
+            except Exception:
+                break
             if kind != "printed":
                 self.deadline = 0.0
                 return kind, value
@@ -154,7 +164,11 @@ class _Child:
         late, self.deadline = time.monotonic() >= self.deadline, 0.0
         if late:
             raise Stopped(f"{self.name} did not come back within {seconds:g} s and was stopped")
-        code = self.process.wait()
+        try:
+            code = self.process.wait(1.0)
+        except subprocess.TimeoutExpired:  # it lives, but will not answer any more
+            self.process.kill()
+            raise Stopped(f"{self.name} closed the way back and was stopped") from None
         ending = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         raise Stopped(f"{self.name} ended its process {ending}")
 
@@ -185,8 +199,29 @@ def _read(stream: Any) -> bytes | None:
     head = stream.read(8)
     if len(head) < 8:
         return None
-    message: bytes = stream.read(int.from_bytes(head, "big"))
-    return message if len(message) == int.from_bytes(head, "big") else None
+    size = int.from_bytes(head, "big")
+    message: bytes = stream.read(size) if size <= LARGEST else b""
+    return message if len(message) == size else None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what comes back: plain values and those of the engine, and nothing that would run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a value class. Raises UnpicklingError for anything else."""
+        found: Any = None
+        if module == "builtins" and name in PLAIN:
+            found = getattr(builtins, name)
+        elif module.startswith("vmakernel.") and module in sys.modules:
+            found = getattr(sys.modules[module], name, None)
+            found = found if isinstance(found, type) and issubclass(found, VALUES) else None
+        if found is None:
+            raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+        return found
+
+
+def _loads(message: bytes) -> Any:
+    return _Unpickler(io.BytesIO(message)).load()
 
 
 # --- the other side ------------------------------------------------------------------------------
