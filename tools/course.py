@@ -53,6 +53,9 @@ CHECKS = [
         "-p",
         "no:cacheprovider",
         "--durations=10",
+        # A file or a notebook at a time on every core: the cells of a notebook belong together.
+        "--numprocesses=auto",
+        "--dist=loadfile",
         *NOTEBOOK_TESTS,
         "tests",
         "notebooks",
