@@ -319,7 +319,7 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, thing: Any) -> Any:
         """Take functions, classes and modules along that pickle would only name."""
         if isinstance(thing, enum.Enum):
-            return type(thing), (thing.value,)  # before Python 3.11.4 it went by builtins.getattr
+            return type(thing), (thing.value,)  # Python 3.11.2 would name builtins.getattr
         if isinstance(thing, types.ModuleType):
             return importlib.import_module, (thing.__name__,)
         if isinstance(thing, types.CellType):
