@@ -1,0 +1,85 @@
+"""Charts: numbers over history and over the calls of a program, drawn by matplotlib.
+
+A face. matplotlib is imported when a chart is shown, so that the text beside it needs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from vmakernel.call_pictures import predictions, read
+from vmakernel.kernels import kernel
+from vmakernel.lesson import Told
+from vmakernel.recorded import CASES, situation
+
+VERSIONS: Final = ("2.6.12", "5.10", "6.0", "6.1.0", "6.3", "6.5", "6.9", "6.12", "7.3")
+# Okabe and Ito's colours; marker and dash say the same without them.
+_STYLES: Final = (("#0072B2", "o", "-"), ("#D55E00", "X", "--"), ("#009E73", "s", ":"))
+
+
+class Chart:
+    """A chart: its text says every number in it, its PNG draws them."""
+
+    def __init__(
+        self, title: str, ticks: Sequence[str], lines: Mapping[str, Sequence[int]]
+    ) -> None:
+        self.title, self.ticks, self.lines = title, tuple(ticks), dict(lines)
+
+    def __repr__(self) -> str:
+        told = [
+            f"{name}: " + ", ".join([f"{t} {v}" for t, v in zip(self.ticks, values, strict=True)])
+            for name, values in self.lines.items()
+        ]
+        return f"{self.title}. " + "; ".join(told)
+
+    def png(self) -> bytes:
+        """Return the chart as PNG, on white, so that it reads in the dark and in print."""
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+
+        figure = Figure(figsize=(7, 2.6), dpi=100, layout="constrained", facecolor="white")
+        axes = figure.subplots()
+        for (name, values), (color, marker, dash) in zip(self.lines.items(), _STYLES, strict=False):
+            axes.plot(values, color=color, marker=marker, linestyle=dash, label=name)
+        axes.set_xticks(range(len(self.ticks)), self.ticks)
+        axes.set_ylim(bottom=-0.3)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(self.title, fontsize=10)
+        axes.legend(fontsize=9)
+        out = io.BytesIO()
+        figure.savefig(out, format="png", metadata={"Software": None})
+        return out.getvalue()
+
+    def _repr_mimebundle_(self, **kwargs: object) -> dict[str, Any]:
+        return {"text/plain": repr(self), "image/png": self.png()}
+
+
+def history(versions: Sequence[str] = VERSIONS) -> Chart:
+    """Return how many of the eight cases merge, and lose a call, where everybody has ->close."""
+    told = {
+        version: [Told(version, situation(case, close="all")) for case in CASES]
+        for version in versions
+    }
+    return Chart(
+        "The eight cases, everybody with close",
+        versions,
+        {
+            "merge": [sum(one.merged for one in cases) for cases in told.values()],
+            "lose a close": [sum(bool(one.lost) for one in cases) for cases in told.values()],
+        },
+    )
+
+
+def counts(program: str, *rules: str) -> Chart:
+    """Return how many VMAs there are after each call of `program`, under up to three rules."""
+    calls = [str(call) for call in read(program).calls]
+    return Chart(
+        "VMAs after each call",
+        calls,
+        {
+            str(kernel(rule)): [len(step.vmas) for step in story.steps]
+            for rule, story in zip(rules, predictions(program, rules), strict=True)
+        },
+    )
