@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tools import lessons
 from tools.notebooks import LESSONS, canonical, read
 from vmakernel import kernel, maps, patch, recorded
-from vmakernel.lesson import compare, look, on_this_machine, under
+from vmakernel.lesson import compare, look, on_this_machine, said, under
 from vmakernel.predicates import Verdict
 
 TABLE = lessons.table()
@@ -315,6 +315,13 @@ def test_what_only_this_machine_can_show_is_not_stored() -> None:
 
     assert set(bundle) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
     assert not re.search(r"\d", bundle["text/plain"])
+
+
+def test_a_guess_is_held_against_the_engine_only_once_it_is_made() -> None:
+    assert said(4, 4) == "You said 4 ✓."
+    assert said({1, 2}, {2, 3}) == "You said {1, 2} ✗. It is {2, 3}."
+    assert said(..., 4) == "You have not said yet. It is 4."
+    assert said((1, ...), (1, 2)) == "You have not said yet. It is (1, 2)."
 
 
 # --- the tool that gives the form ------------------------------------------------------------

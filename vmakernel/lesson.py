@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from vmakernel import live, recorded
-from vmakernel.explain import Step, owed, questions, trace, verdict
+from vmakernel.explain import Mark, Step, owed, questions, trace, verdict
 from vmakernel.kernels import kernel
 from vmakernel.layout import strip
 from vmakernel.maps import Maps
@@ -145,6 +145,16 @@ def table(heads: str, rows: Iterable[Sequence[object]]) -> str:
     widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
     lines = ["".join(map(str.ljust, row, widths)) for row in cells]
     return "\n".join([line.rstrip() for line in lines])
+
+
+def said(guess: object, truth: object) -> str:
+    """Hold a guess against what the engine says; ``...`` in it is a guess not made yet."""
+    parts = guess if isinstance(guess, tuple) else (guess,)
+    if any(part is ... for part in parts):
+        return f"You have not said yet. It is {truth}."
+    if guess == truth:
+        return f"You said {guess} {Mark.HELD}."
+    return f"You said {guess} {Mark.FAILED}. It is {truth}."
 
 
 class Here:
