@@ -13,7 +13,7 @@ from typing import Any
 
 from vmakernel import live, recorded
 from vmakernel.explain import Mark, Step, owed, questions, trace, verdict
-from vmakernel.kernels import kernel
+from vmakernel.kernels import Kernel, kernel
 from vmakernel.layout import strip
 from vmakernel.maps import Maps
 from vmakernel.shortest import Progress, Search
@@ -23,8 +23,8 @@ from vmakernel.vma import VMA
 class Told:
     """What became of a scenario under a kernel: the VMAs left, and what its last operation did."""
 
-    def __init__(self, rule: str, scenario: str) -> None:
-        self.kernel = kernel(rule)
+    def __init__(self, rule: Kernel | str, scenario: str) -> None:
+        self.kernel = kernel(rule) if isinstance(rule, str) else rule
         self.steps: list[Step] = trace(self.kernel, scenario)
         self.last = self.steps[-1]
 
@@ -110,8 +110,8 @@ class Told:
         return f"{self.kernel.version}, after {calls}:\n{self}"
 
 
-def under(rule: str, scenario: str) -> Told:
-    """Run `scenario` (``VMA* | OP; OP``) under a kernel ("6.5", "pre_git", "6.5:both").
+def under(rule: Kernel | str, scenario: str) -> Told:
+    """Run `scenario` (``VMA* | OP; OP``) under a kernel ("6.5", "pre_git", "6.5:both", own(...)).
 
     Raises NotationError, SpaceError or UnknownKernel.
     """
@@ -149,8 +149,7 @@ def table(heads: str, rows: Iterable[Sequence[object]]) -> str:
 
 def said(guess: object, truth: object) -> str:
     """Hold a guess against what the engine says; ``...`` in it is a guess not made yet."""
-    parts = guess if isinstance(guess, tuple) else (guess,)
-    if any(part is ... for part in parts):
+    if guess is ... or (isinstance(guess, tuple | list) and ... in guess):
         return f"You have not said yet. It is {truth}."
     if guess == truth:
         return f"You said {guess} {Mark.HELD}."
