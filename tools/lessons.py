@@ -5,7 +5,9 @@ that differ. ``make notebooks`` does it first, then runs and stores them. The fo
 
     head        made here: number and title, the way (previous, contents, next), minutes, kernel
                 versions, you'll do / you'll learn / you need
+    remember    made here, from lesson 02 on: questions from two lessons before
     ...         the lesson: situation, predict, run, why, change one thing; one idea to a cell
+    quiz        made here: the questions of this lesson
     learned     made here: what you learned, before the first cell whose id begins with "check"
     check-...   the one-minute check
     foot        made here: further reading, and the way again
@@ -24,13 +26,21 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from tools.notebooks import LESSONS, canonical, read
 
 TABLE: Final = LESSONS / "lessons.toml"
 CONTENTS: Final = "[contents](00-start-here.ipynb)"
-MADE: Final = ("head", "learned", "foot")
+MADE: Final = ("head", "remember", "remember-ask", "quiz", "quiz-ask", "learned", "foot")
+REMEMBER: Final = """\
+## Do you remember?
+
+From earlier lessons. Answer from memory, before you look anything up."""
+QUIZ: Final = """\
+## Quiz
+
+What you answer stays on this machine; [your progress](progress.ipynb) shows it, and what to review."""
 FOLDED: Final = {"reveal": "outputs_hidden", "claim": "source_hidden"}
 
 
@@ -125,13 +135,28 @@ def formed(notebook: NotebookNode, lesson: Lesson, lessons: list[Lesson]) -> Not
                 cell.metadata.setdefault("jupyter", {})[fold] = True
     checks = [at for at, cell in enumerate(body) if cell.id.startswith("check")]
     at = checks[0] if checks else len(body)
-    made = [head(lesson, lessons), learned(lesson), foot(lesson, lessons)]
-    first, middle, last = (
-        new_markdown_cell(text, id=name, metadata={"tags": ["made"]})
-        for name, text in zip(MADE, made, strict=True)
-    )
-    notebook.cells = [first, *body[:at], middle, *body[at:], last]
+    old = {cell.id: cell for cell in notebook.cells}
+    text = {"metadata": {"tags": ["made"]}}
+    first = [new_markdown_cell(head(lesson, lessons), id="head", **text)]
+    if lesson.number >= "02":
+        first += [new_markdown_cell(REMEMBER, id="remember", **text)]
+        first += [asked("remember-ask", "recall", lesson, old)]
+    middle = [
+        new_markdown_cell(QUIZ, id="quiz", **text),
+        asked("quiz-ask", "quizzes", lesson, old),
+        new_markdown_cell(learned(lesson), id="learned", **text),
+    ]
+    last = new_markdown_cell(foot(lesson, lessons), id="foot", **text)
+    notebook.cells = [*first, *body[:at], *middle, *body[at:], last]
     return notebook
+
+
+def asked(name: str, what: str, lesson: Lesson, old: dict[str, NotebookNode]) -> NotebookNode:
+    """Return a cell that asks questions, with what it showed if it was there already."""
+    source = f'from vmakernel import quiz_widgets\n\nquiz_widgets.{what}("{lesson.number}")'
+    if name in old and old[name].source == source:
+        return old[name]
+    return new_code_cell(source, id=name, metadata={"tags": ["made"]})
 
 
 def main(arguments: list[str]) -> int:

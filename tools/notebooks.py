@@ -7,6 +7,7 @@ change is named instead. Exit status: 0 all well, 1 a lesson fails or drifts, 2 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def executed(path: Path) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.execution_count = None  # so that a count tells which cells this run has begun
+    os.environ["VMAKERNEL_PROGRESS"] = ""  # what is stored depends on nobody's progress
     client = NotebookClient(
         notebook,
         timeout=SECONDS_PER_CELL,

@@ -11,7 +11,8 @@ Recorded:   recorded, maps, patch
 Explore:    guard, own, world, explore, programs, shortest, draft
 Faces:      draw, call_pictures, lesson, charts, widgets, toggle_lab
 Controls:   call_widgets, plane_widget, __main__
-Exercises:  judges, exercise, practice, sealed, classroom
+Exercises:  progress, judges, exercise, practice, sealed, classroom
+Quizzes:    quiz, quiz_widgets
 """
 
 from vmakernel.flags import NotationError

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Final
 
-from vmakernel import draw
+from vmakernel import draw, progress
 from vmakernel.explain import owed, trace, verdict
 from vmakernel.flags import NotationError
 from vmakernel.guard import Stopped
@@ -217,7 +217,9 @@ def check(name: str, answer: Any) -> Feedback:
             else [f"{exercise.answer} is still as it was given; change it, and run both cells"],
         )
     _ATTEMPTED.add(name)
-    return grade(exercise, answer)
+    told = grade(exercise, answer)
+    told.lines += filter(None, [progress.record(name, told.right)])
+    return told
 
 
 def grade(exercise: Exercise, answer: Any) -> Feedback:
