@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import lessons
 from tools.notebooks import LESSONS, canonical, read
-from vmakernel import kernel, maps, patch, recorded
+from vmakernel import kernel, maps, patch, quiz, recorded
 from vmakernel.lesson import compare, look, on_this_machine, said, under
 from vmakernel.predicates import Verdict
 
@@ -329,13 +329,61 @@ def test_a_guess_is_held_against_the_engine_only_once_it_is_made() -> None:
 
 def test_forming_twice_is_forming_once_and_keeps_the_lesson() -> None:
     body = [new_markdown_cell("## A", id="a"), new_code_cell("1", id="check-run")]
-    lesson = WRITTEN[0]
+    middle = ["quiz", "quiz-ask", "learned", "check-run", "foot"]
+    for lesson, recall in (WRITTEN[0], []), (WRITTEN[2], ["remember", "remember-ask"]):
+        once = lessons.formed(new_notebook(cells=list(body)), lesson, TABLE)
+        stored = canonical(once)
 
-    once = lessons.formed(new_notebook(cells=body), lesson, TABLE)
-    stored = canonical(once)
+        assert [cell.id for cell in once.cells] == ["head", *recall, "a", *middle]
+        assert canonical(lessons.formed(once, lesson, TABLE)) == stored
 
-    assert [cell.id for cell in once.cells] == ["head", "a", "learned", "check-run", "foot"]
-    assert canonical(lessons.formed(once, lesson, TABLE)) == stored
+
+def test_forming_keeps_what_a_made_cell_showed_until_its_source_changes() -> None:
+    formed = lessons.formed(new_notebook(cells=[]), WRITTEN[2], TABLE)
+    (ask,) = [cell for cell in formed.cells if cell.id == "quiz-ask"]
+    ask.execution_count, ask.outputs = 7, [new_output("stream", text="1. Which?")]
+
+    (kept,) = [c for c in lessons.formed(formed, WRITTEN[2], TABLE).cells if c.id == "quiz-ask"]
+    assert (kept.execution_count, kept.outputs) == (7, ask.outputs)
+    (other,) = [c for c in lessons.formed(formed, WRITTEN[3], TABLE).cells if c.id == "quiz-ask"]
+    assert (other.execution_count, other.outputs) == (None, [])
+
+
+@every_lesson
+def test_a_lesson_asks_its_questions_and_those_of_two_lessons_before(
+    lesson: lessons.Lesson,
+) -> None:
+    made = {cell.id: cell for cell in cells(lesson, "code") if "made" in tags(cell)}
+    number = int(lesson.number)
+    asked = {"remember-ask": f"{number - 2:02}", "quiz-ask": lesson.number}
+
+    assert set(made) == set(asked) if number >= 2 else {"quiz-ask"}
+    for name, cell in made.items():
+        (output,) = cell.outputs
+        texts = [question.text for question in quiz.of_lesson(asked[name])]
+        texts = texts[:3] if name == "remember-ask" else texts
+        told = output.data["text/plain"]
+        assert all(f"{n}. {text}" in told for n, text in enumerate(texts, 1))
+        assert f"{len(texts) + 1}. " not in told
+        assert cell.source.startswith("from vmakernel import quiz_widgets"), "stands on its own"
+
+
+@every_lesson
+def test_nobody_reads_a_key_in_the_source_of_a_lesson(lesson: lessons.Lesson) -> None:
+    asks = [cell.source for cell in cells(lesson, "code") if "quiz" in cell.source]
+
+    for source in asks:
+        assert re.fullmatch(
+            r'from vmakernel import quiz_widgets\n\nquiz_widgets\.(recall|quizzes)\("\d\d"\)',
+            source,
+        )
+    for cell in cells(lesson, "code"):
+        for output in cell.outputs if cell.source in asks else []:
+            plain, html = output.data["text/plain"], output.data["text/html"]
+            unfolded = re.sub(r"(?s)<details>.*?</details>", "", html)
+            assert html.count("<details>") == len(re.findall(r"(?m)^\d\. ", plain))
+            for telling in ("✓", "✗", "Behind it", "Answer:"):
+                assert telling not in plain + unfolded
 
 
 def test_the_way_leads_through_all_lessons() -> None:

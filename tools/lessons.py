@@ -40,7 +40,7 @@ From earlier lessons. Answer from memory, before you look anything up."""
 QUIZ: Final = """\
 ## Quiz
 
-What you answer stays on this machine; [your progress](progress.ipynb) shows it, and what to review."""
+What you answer stays on this machine; [your progress](progress.ipynb) shows it."""
 FOLDED: Final = {"reveal": "outputs_hidden", "claim": "source_hidden"}
 
 
@@ -136,19 +136,20 @@ def formed(notebook: NotebookNode, lesson: Lesson, lessons: list[Lesson]) -> Not
     checks = [at for at, cell in enumerate(body) if cell.id.startswith("check")]
     at = checks[0] if checks else len(body)
     old = {cell.id: cell for cell in notebook.cells}
-    text = {"metadata": {"tags": ["made"]}}
-    first = [new_markdown_cell(head(lesson, lessons), id="head", **text)]
+    first = [told("head", head(lesson, lessons))]
     if lesson.number >= "02":
-        first += [new_markdown_cell(REMEMBER, id="remember", **text)]
-        first += [asked("remember-ask", "recall", lesson, old)]
-    middle = [
-        new_markdown_cell(QUIZ, id="quiz", **text),
-        asked("quiz-ask", "quizzes", lesson, old),
-        new_markdown_cell(learned(lesson), id="learned", **text),
-    ]
-    last = new_markdown_cell(foot(lesson, lessons), id="foot", **text)
+        first += [told("remember", REMEMBER), asked("remember-ask", "recall", lesson, old)]
+    middle = [told("quiz", QUIZ), asked("quiz-ask", "quizzes", lesson, old)]
+    middle += [told("learned", learned(lesson))]
+    last = told("foot", foot(lesson, lessons))
     notebook.cells = [*first, *body[:at], *middle, *body[at:], last]
     return notebook
+
+
+def told(name: str, text: str) -> NotebookNode:
+    """Return a made cell of text."""
+    cell: NotebookNode = new_markdown_cell(text, id=name, metadata={"tags": ["made"]})
+    return cell
 
 
 def asked(name: str, what: str, lesson: Lesson, old: dict[str, NotebookNode]) -> NotebookNode:
@@ -156,7 +157,8 @@ def asked(name: str, what: str, lesson: Lesson, old: dict[str, NotebookNode]) ->
     source = f'from vmakernel import quiz_widgets\n\nquiz_widgets.{what}("{lesson.number}")'
     if name in old and old[name].source == source:
         return old[name]
-    return new_code_cell(source, id=name, metadata={"tags": ["made"]})
+    cell: NotebookNode = new_code_cell(source, id=name, metadata={"tags": ["made"]})
+    return cell
 
 
 def main(arguments: list[str]) -> int:

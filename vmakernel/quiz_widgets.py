@@ -50,10 +50,12 @@ def recall(lesson: str) -> Quizzes:
     return Quizzes(to_recall(lesson, _standings(), int(time.time())))
 
 
-def review() -> Quizzes | Progress:
+def review() -> Quizzes | exercise.Note:
     """Ask what is due: what was missed first, then what was answered right long enough ago."""
     due = _due(_standings(), int(time.time()))
-    return Quizzes([bank()[name] for name in due[:AT_ONCE]]) if due else Progress()
+    if not due:
+        return exercise.Note("Nothing is due.")
+    return Quizzes([bank()[name] for name in due[:AT_ONCE]])
 
 
 def progress_page() -> Progress:
