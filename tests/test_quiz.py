@@ -160,7 +160,7 @@ def test_every_right_answer_passes_and_every_typical_wrong_one_meets_its_reply(
     for row in question.data["wrong"]:
         judged = question.judge(row["answer"])
         assert not judged.right
-        assert judged.lines[0] == f"Behind it: {row['misconception']}"
+        assert judged.lines[0] == f"Behind it: {row['misconception']}."
     assert not question.judge(question.data["such"]).right
 
 
@@ -200,7 +200,8 @@ def test_each_wrong_option_gets_its_reply(question: Question) -> None:
         option = question.options[quiz.LETTERS.index(letter)]
         judged = question.judge(letter)
         assert not judged.right
-        assert judged.lines[:2] == [f"Behind it: {option.misconception}", option.reply]
+        assert judged.shown or question.kind is Kind.CHOICE, "the engine shows why"
+        assert judged.lines[:2] == [f"Behind it: {option.misconception}.", option.reply]
         assert question.judge([option.text]).lines == judged.lines
 
 
@@ -225,7 +226,7 @@ def test_an_order_replies_to_rivals_to_what_is_missing_and_to_what_is_misplaced(
     wrong = next(option for option in question.options if not option.right)
     taken = [wrong.text if piece == wrong.pair else piece for piece in question.key]
 
-    assert question.judge(taken).lines[:2] == [f"Behind it: {wrong.misconception}", wrong.reply]
+    assert question.judge(taken).lines[:2] == [f"Behind it: {wrong.misconception}.", wrong.reply]
     assert f"{first} comes before {second}." in question.judge([second, first, *rest]).lines
     missing = question.judge([first])
     assert f"1 of {len(question.key)} pieces are there" in missing.lines[-1]

@@ -73,11 +73,12 @@ class Option(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What was said, whether it held, and the reply, line by line."""
+    """What was said, whether it held, the reply, and what the engine shows, line by line."""
 
     said: str
     right: bool
     lines: list[str]
+    shown: list[str]
 
     def __str__(self) -> str:
         return f"You said {self.said} {Mark.HELD if self.right else Mark.FAILED}"
@@ -276,7 +277,7 @@ class Question:
         if self.kind is Kind.DIFFERENCE:
             return self._told_apart(chosen)
         (option,) = chosen
-        return Judged(self._said(chosen), option.right, [*self._reply(option), *self.evidence])
+        return Judged(self._said(chosen), option.right, self._reply(option), self.evidence)
 
     def read(self, answer: str | Sequence[str]) -> list[Option]:
         """Return the options that an answer names, by letter or by text. Raises QuizError."""
@@ -309,7 +310,7 @@ class Question:
     def _reply(self, option: Option) -> list[str]:
         if option.right:
             return [self.because]
-        return [f"Behind it: {option.misconception}", option.reply]
+        return [f"Behind it: {option.misconception}.", option.reply]
 
     @cached_property
     def evidence(self) -> list[str]:
@@ -323,19 +324,22 @@ class Question:
         wrong = [option for option in chosen if not option.right]
         missed = [option for option in self.options if option.right and option not in chosen]
         lines = [] if wrong or missed else [self.because]
-        for option in wrong:
-            lines += self._reply(option) + self._shows(option.scenario)
-        for option in missed:
-            lines += [f"Not the same, and you left it out: {option.text}"]
-            lines += self._shows(option.scenario)
-        return Judged(self._said(chosen), not (wrong or missed), lines)
+        lines += [line for option in wrong for line in self._reply(option)]
+        lines += [f"Not the same, and you left it out: {option.text}." for option in missed]
+        # Of each scenario in question, how it ends; the checks would be too many.
+        told = [line for one in wrong + missed or chosen for line in self._ends(one)]
+        return Judged(self._said(chosen), not (wrong or missed), lines, told)
+
+    def _ends(self, option: Option) -> list[str]:
+        ends = [shows(under(version, option.scenario))[0] for version in self.kernels]
+        return [f"{option.text}: {option.scenario}", *[f"  {end}" for end in ends]]
 
     def _ordered(self, chosen: Sequence[Option]) -> Judged:
         said = self._said(chosen)
         strangers = [option for option in chosen if not option.right]
         pieces = [option.text for option in chosen if option.right]
         if not strangers and pieces == self.key:
-            return Judged(said, True, [self.because, *self.evidence])
+            return Judged(said, True, [self.because], self.evidence)
         lines = [line for option in strangers for line in self._reply(option)]
         known = [piece for piece in self.key if piece in pieces]
         if pieces != known:
@@ -345,7 +349,7 @@ class Question:
             lines += self._reply(Option("", False, misplaced["misconception"], misplaced["reply"]))
         if len(known) < len(self.key) and not strangers:
             lines += [f"Something is missing: {len(known)} of {len(self.key)} pieces are there."]
-        return Judged(said, False, lines)
+        return Judged(said, False, lines, [])
 
     def _found(self, answer: str | Sequence[str]) -> Judged:
         if not isinstance(answer, str) or not answer.strip():
@@ -356,20 +360,21 @@ class Question:
         scenario = self.template.replace("{}", typed)
         told, evidence = under(self.kernels[0], scenario), self._shows(scenario)
         if self.value(self.data["claim"], told=told, typed=typed):
-            return Judged(typed, True, [self.because, *evidence])
+            return Judged(typed, True, [self.because], evidence)
         for row in self.data["wrong"]:
             if self.value(row["when"], told=told, typed=typed):
                 reply = self.filled(row["reply"], told=told)
                 behind = Option(typed, False, row["misconception"], reply)
-                return Judged(typed, False, [*self._reply(behind), *evidence])
-        return Judged(typed, False, ["Not yet. This is what it does:", *evidence])
+                return Judged(typed, False, self._reply(behind), evidence)
+        return Judged(typed, False, ["Not yet. This is what it does:"], evidence)
 
 
 def shows(told: Told) -> list[str]:
     """Return what a kernel makes of a scenario: its layout, why, and the checks that decided."""
     step: Step = told.last
     lines = [f"{told.kernel}: {told.layout}, {verdict(told.kernel, step)}"]
-    lines += [owed(step)] if step.leaked else []
+    if step.leaked:
+        lines[0] += f"; {owed(step)}"
     return lines + questions(told.kernel, step.result.outcome)
 
 

@@ -29,6 +29,7 @@ STYLE: Final = (
     "margin-bottom:.2em}"
     ".vk-quiz .widget-checkbox label{white-space:normal;height:auto;line-height:1.4;width:auto}"
     ".vk-quiz .widget-checkbox{height:auto;width:auto}"
+    ".vk-quiz pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85em;margin:.4em 0}"
 )
 
 
@@ -131,7 +132,7 @@ class Quiz(Panel):
             self.typed = ipywidgets.Text(
                 placeholder=question.data["such"], continuous_update=False, description="answer:"
             )
-            self.typed.layout.width = "100%"
+            self.typed.layout.width = "auto"
             self.typed.add_class("vk-mono")
             return [self.typed]
         if question.kind is Kind.ORDER:
@@ -257,6 +258,8 @@ class Quiz(Panel):
             *before, last = self.judged
             tried = "".join([f"<p>Before that: {escape(str(one))}</p>" for one in before[-2:]])
             lines = "".join([f"<p>{_html(line)}</p>" for line in last.lines])
+            if last.shown:
+                lines += f"<pre>{escape(chr(10).join(last.shown))}</pre>"
             told = f"<p><b>{escape(str(last))}</b></p>{lines}{tried}"
             self.result.value = f'<div role="status">{told}</div>'
 
@@ -266,7 +269,8 @@ class Quiz(Panel):
         if not self.judged:
             return str(self.question)
         said = [str(one) for one in self.judged]
-        return "\n".join([self.question.text, *said, *self.judged[-1].lines])
+        last = self.judged[-1]
+        return "\n".join([self.question.text, *said, *last.lines, *last.shown])
 
     @property
     def html(self) -> str:
@@ -284,7 +288,7 @@ class Quiz(Panel):
             yield f"For example `{question.key[0]}`. {question.because}"
             for row in question.data["wrong"]:
                 judged = question.judge(row["answer"])
-                yield f"{Mark.FAILED} `{row['answer']}`. {' '.join(judged.lines[:2])}"
+                yield f"{Mark.FAILED} `{row['answer']}`. {' '.join(judged.lines)}"
             return
         if question.kind is Kind.ORDER:
             yield f"{Mark.HELD} {', '.join(question.key)}. {question.because}"
