@@ -375,8 +375,8 @@ def test_it_is_readable_as_text_and_as_a_page_without_a_kernel(question: Questio
     page, _, folded = bundle["text/html"].partition("<details>")
     assert question.because not in draw_less(page)
     assert quiz_widgets._html(question.because) in folded
-    for option in question.options:
-        assert quiz_widgets._html(option.text) in page
+    for option, line in zip(question.options, question.listing, strict=True):
+        assert quiz_widgets._html(line) in page
         assert quiz_widgets._html(option.reply) in folded
     assert "✓" not in page
     assert "✗" not in page
@@ -449,6 +449,15 @@ def test_what_was_right_comes_back_when_it_is_due() -> None:
     assert recalled("05", *known, now=60) == [fifth, first, second]
 
 
+def test_running_the_cell_again_asks_the_same_and_shows_what_was_said() -> None:
+    quiz_widgets._RECALLED.clear()
+    shown = quiz_widgets.recall("05").answer(1, "3").answer(2, "a")
+
+    assert repr(quiz_widgets.recall("05")) == repr(shown)
+    assert "You said c) 3 ✓" in repr(shown)
+    quiz_widgets._RECALLED.clear()
+
+
 def test_nothing_from_a_lesson_that_is_too_near() -> None:
     near = [Result(DAY, question.id, False) for question in quiz.of_lesson("04")]
 
@@ -478,7 +487,7 @@ def test_the_page_shows_what_is_done_what_was_missed_and_what_is_next(file: Path
     assert "Missed\n03-what-nattch-counts: One program attaches" in told
     assert "03-what-nattch-counts: now, missed last time\n05-who-is-asked: in a day" in told
     html = page._repr_mimebundle_()["text/html"]
-    assert all(line.replace("'", "&#x27;") in html for line in told.splitlines())
+    assert all(quiz_widgets._html(line) in html for line in told.splitlines())
     review = quiz_widgets.review()
     assert isinstance(review, Quizzes)
     assert [one.question.id for one in review.quizzes] == ["03-what-nattch-counts"]

@@ -22,6 +22,9 @@ from vmakernel.widgets import Panel, guarded
 
 AT_ONCE: Final = 3  # questions to remember
 
+# What a lesson asked, for the life of the notebook's kernel: running its cell again asks the same.
+_RECALLED: Final[dict[str, list[Question]]] = {}
+
 STYLE: Final = (
     ".vk-quiz{border-left:3px solid var(--jp-border-color1,#999);padding-left:.8em;"
     "margin-bottom:1em;overflow:visible}"
@@ -29,7 +32,8 @@ STYLE: Final = (
     "margin-bottom:.2em}"
     ".vk-quiz .widget-checkbox label{white-space:normal;height:auto;line-height:1.4;width:auto}"
     ".vk-quiz .widget-checkbox{height:auto;width:auto}"
-    ".vk-quiz pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85em;margin:.4em 0}"
+    ".vk-quiz pre{white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;font-size:.85em;"
+    "margin:.4em 0}"
 )
 
 
@@ -48,7 +52,9 @@ def recall(lesson: str) -> Quizzes:
 
     Raises QuizError.
     """
-    return Quizzes(to_recall(lesson, _standings(), int(time.time())))
+    if lesson not in _RECALLED:
+        _RECALLED[lesson] = to_recall(lesson, _standings(), int(time.time()))
+    return Quizzes(_RECALLED[lesson])
 
 
 def review() -> Quizzes | exercise.Note:
@@ -188,7 +194,8 @@ class Quiz(Panel):
             if button.description != "take out":
                 to = at - 1 if button.description == "up" else at + 1
                 self.order.insert(max(to, 0), line)
-        self.chosen.options = self.order
+        if self.order != list(self.chosen.options):
+            self.chosen.options = list(self.order)
         kept = line if line in self.order else (self.order[-1] if self.order else None)
         self.chosen.value = kept
 
@@ -276,8 +283,8 @@ class Quiz(Panel):
     def html(self) -> str:
         """The question without a kernel: options, and the answer folded."""
         question = self.question
-        items = "".join([f"<li>{_html(question.shown(one))}</li>" for one in question.options])
-        listed = f'<ol type="a">{items}</ol>' if items else ""
+        # No list: where a notebook is not trusted, its letters would become numbers.
+        listed = f"<p>{'<br>'.join(map(_html, question.listing))}</p>" if question.listing else ""
         told = "".join([f"<p>{_html(line)}</p>" for line in self._answers()])
         folded = f"<details><summary>Answer and reasons</summary>{told}</details>"
         return f"<div>{self._asked()}{listed}{folded}</div>"
@@ -423,5 +430,7 @@ class Progress:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         html = f'<p role="alert">{escape(self.trouble)}</p>' if self.trouble else ""
         for head, body in self._sections():
-            html += f"<p><b>{head}</b></p><pre>{escape(body)}</pre>"
+            lines = "<br>".join(map(_html, body.splitlines()))
+            shown = f"<pre>{escape(body)}</pre>" if head == "Done" else f"<p>{lines}</p>"
+            html += f"<p><b>{head}</b></p>{shown}"
         return {"text/plain": repr(self), "text/html": f"<div>{html}</div>"}
