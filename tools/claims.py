@@ -42,15 +42,55 @@ MAP: Final = "lessons-map"
 FREE: Final = {"How to work through it", "The lessons", "When you are stuck", "Be the author"}
 ANYWHERE: Final = {"head", "learned", "foot"}
 
-_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_WORDS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 NUMBERS: Final = {word: str(n) for n, word in enumerate(_WORDS)} | {
     "twice": "2",
 }
 # Words that a wrong sentence would differ in.
 DECIDES: Final = frozenset(
-    "never always nobody nothing none neither both every only "
-    "refuse refuses refused merges merged vanish vanishes vanished lose loses lost "
-    "leaks leaked safe minimal hundred thousand million".split()
+    [
+        "never",
+        "always",
+        "nobody",
+        "nothing",
+        "none",
+        "neither",
+        "both",
+        "every",
+        "only",
+        "refuse",
+        "refuses",
+        "refused",
+        "merges",
+        "merged",
+        "vanish",
+        "vanishes",
+        "vanished",
+        "lose",
+        "loses",
+        "lost",
+        "leaks",
+        "leaked",
+        "safe",
+        "minimal",
+        "hundred",
+        "thousand",
+        "million",
+    ]
 )
 # What a sentence must speak of for these words to be a claim; a short answer needs nothing.
 _ABOUT = re.compile(
@@ -84,7 +124,7 @@ class Sentence(NamedTuple):
     @property
     def tokens(self) -> list[re.Match[str]]:
         """The words in it that claim something."""
-        blind = _LESSON.sub(lambda match: "#" * len(match[0]), self.text)
+        blind = blinded(self.text)
         if blind.endswith(("?", "?*")) or _TELLS.match(blind.lstrip("*\"'(")):
             return []
         about = bool(_ABOUT.search(blind))
@@ -118,12 +158,23 @@ def counts(word: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Take away what Markdown and HTML mark, and what is written as code unless it is a commit."""
-    text = re.sub(r"<[^@<>\s]*@[^<>]*>|</?\w+[^>]*>", " ", text)
+    """Take away what Markdown and HTML mark; what is `written as code` stays as it is."""
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"`([0-9a-f]{12})`", r"\1", text)
-    text = re.sub(r"`+[^`]*`+", "`", text).replace('"', "'")
-    return re.sub(r"\s+", " ", re.sub(r"\*+|(?<!\w)_|_(?!\w)", "", text)).strip()
+    parts = re.split(r"(`+[^`]*`+)", text)
+    for at in range(0, len(parts), 2):
+        marks = r"</?\w+[^>]*>|\*+|(?<!\w)_|_(?!\w)"
+        parts[at] = re.sub(marks, "", parts[at]).replace('"', "'")
+    return re.sub(r"\s+", " ", "".join(parts).replace('"', "'")).strip()
+
+
+def blinded(text: str) -> str:
+    """Hide what is written as code, unless it is a commit, and the numbers of lessons."""
+
+    def hide(match: re.Match[str]) -> str:
+        return "`" * len(match[0])
+
+    text = re.sub(r"`+(?![0-9a-f]{12}`)[^`]*`+", hide, text)
+    return _LESSON.sub(hide, text)
 
 
 def split(source: str) -> Iterator[str]:
@@ -135,7 +186,7 @@ def split(source: str) -> Iterator[str]:
             continue
         cells = block.strip(" |").split("|") if block.lstrip().startswith("|") else [block]
         for text in cells:
-            text = plain(re.sub(r"^\s*(?:[-*>] |\d\. )", "", text))
+            text = plain(re.sub(r"^\s*(?:[-*>] |\d\. )", "", text.replace("¦", "|")))
             yield from filter(None, re.split(r"(?<=[.!?:;])[\"')*]*\s+(?=[A-Z\d`\"(*])", text))
 
 
@@ -191,6 +242,8 @@ class Told:
 
 def spots(quote: str, text: str) -> list[tuple[int, int]]:
     """Find where the parts of a quote stand in a sentence, in their order; [] if one does not."""
+    if " " not in quote:  # an answer of one word is quoted whole, or it would fit anywhere
+        return [(0, len(text))] if quote.casefold() == text.strip(".,'()").casefold() else []
     found = []
     at = 0
     for part in quote.split("..."):
