@@ -27,6 +27,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from nbformat import NotebookNode
@@ -42,55 +43,12 @@ MAP: Final = "lessons-map"
 FREE: Final = {"How to work through it", "The lessons", "When you are stuck", "Be the author"}
 ANYWHERE: Final = {"head", "learned", "foot"}
 
-_WORDS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
-NUMBERS: Final = {word: str(n) for n, word in enumerate(_WORDS)} | {
-    "twice": "2",
-}
+_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
+NUMBERS: Final = {word: str(n) for n, word in enumerate(re.findall(r"\w+", _WORDS))}
 # Words that a wrong sentence would differ in.
-DECIDES: Final = frozenset(
-    [
-        "never",
-        "always",
-        "nobody",
-        "nothing",
-        "none",
-        "neither",
-        "both",
-        "every",
-        "only",
-        "refuse",
-        "refuses",
-        "refused",
-        "merges",
-        "merged",
-        "vanish",
-        "vanishes",
-        "vanished",
-        "lose",
-        "loses",
-        "lost",
-        "leaks",
-        "leaked",
-        "safe",
-        "minimal",
-        "hundred",
-        "thousand",
-        "million",
-    ]
+DECIDES: Final = re.compile(
+    "never|always|nobody|nothing|none|neither|both|twice|every|only|refuses?|refused|merges|merged|"
+    "vanish|vanishes|vanished|loses?|lost|leaks|leaked|safe|minimal|hundred|thousand|million"
 )
 # What a sentence must speak of for these words to be a claim; a short answer needs nothing.
 _ABOUT = re.compile(
@@ -143,7 +101,7 @@ def claims(match: re.Match[str], about: bool) -> bool:
         return bool(re.match(r"\.|,? (VMAs?|calls?|lines?|ways?|pages?|cases?)\b", behind))
     if word in NUMBERS:
         return not _COUNTED.search(match.string[: match.start()])
-    return about and word in DECIDES
+    return about and bool(DECIDES.fullmatch(word))
 
 
 def value(word: str) -> str:
@@ -179,15 +137,13 @@ def blinded(text: str) -> str:
 
 def split(source: str) -> Iterator[str]:
     """Cut the text of a cell into sentences."""
-    source = re.sub(r"```.*?```", "", source, flags=re.S)
-    source = re.sub(r"`([^`]*)`", lambda code: code[0].replace("\n", " ").replace("|", "¦"), source)
+    source = re.sub(r"\n*```\w*\s(.*?)\s*```", r" `\1`", source, flags=re.S)
     for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*] |\d\. |\||#))", source):
         if re.match(r"\s*(#|\|[-:|\s]+$)", block):
             continue
-        cells = block.strip(" |").split("|") if block.lstrip().startswith("|") else [block]
-        for text in cells:
-            text = plain(re.sub(r"^\s*(?:[-*>] |\d\. )", "", text.replace("¦", "|")))
-            yield from filter(None, re.split(r"(?<=[.!?:;])[\"')*]*\s+(?=[A-Z\d`\"(*])", text))
+        text = plain(re.sub(r"^\s*(?:[-*>|] |\d\. )", "", block)).strip("| ")
+        ends = r"(?<=[.!?;])[\"')*]*\s+(?=[A-Z\d`\"(*])|(?<=:)\s+(?=[A-Z(*])"
+        yield from filter(None, re.split(ends, text))
 
 
 @dataclass
@@ -240,6 +196,12 @@ class Told:
         ]
 
 
+@cache
+def wording(words: str) -> re.Pattern[str]:
+    """Give the pattern that finds these words as whole words, whatever the case of letters."""
+    return re.compile(rf"(?<!\w){re.escape(words)}(?!\w)", re.I)
+
+
 def spots(quote: str, text: str) -> list[tuple[int, int]]:
     """Find where the parts of a quote stand in a sentence, in their order; [] if one does not."""
     if " " not in quote:  # an answer of one word is quoted whole, or it would fit anywhere
@@ -248,31 +210,21 @@ def spots(quote: str, text: str) -> list[tuple[int, int]]:
     at = 0
     for part in quote.split("..."):
         words = part.strip()
-        match = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text[at:], re.I)
+        match = wording(words).search(text, at)
         if not match:
             return []
-        found.append((at + match.start(), at + match.end()))
-        at += match.end()
+        found.append(match.span())
+        at = match.end()
     return found
 
 
-_MONTHS = "January February March April May June July August September October November December"
-_DATE = re.compile(rf"(?:\d{{1,2}} )?(?:{_MONTHS.replace(' ', '|')})(?: \d{{4}})?")
-
-
 def recorded(text: str, known: dict[str, Any]) -> list[tuple[int, int]]:
-    """Find the commits, with their versions, and the dates that notebooks/sources.toml has."""
+    """Find the commits, with their versions, that notebooks/sources.toml has."""
     commits = known.get("commits", {})
     here = [match for match in re.finditer(r"\b[0-9a-f]{12}\b", text) if match[0] in commits]
     versions = {version for match in here for version in commits[match[0]]["linux"]}
     found = [match.span() for match in here]
     found += [m.span() for m in _TOKEN.finditer(text) if m[0] in versions]
-    dates = known.get("dates", {})
-    found += [
-        match.span()
-        for match in _DATE.finditer(text)
-        if re.search(r"\d", match[0]) and any(spots(match[0], date) for date in dates)
-    ]
     return found
 
 
