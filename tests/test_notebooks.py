@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tools import claims, lessons
 from tools.notebooks import LESSONS, canonical, read
 from vmakernel import kernel, maps, patch, recorded
+from vmakernel.kernels import RULES
 from vmakernel.lesson import compare, look, on_this_machine, said, under
 from vmakernel.predicates import Verdict
 
@@ -132,7 +133,9 @@ def test_a_folded_prediction_does_not_tell_by_its_first_line(lesson: lessons.Les
             told = output.get("text") or data.get("text/html") or data["text/plain"]
             first = told.splitlines()[0]
             assert first.startswith("<svg") or len(told.splitlines()) > 1, cell.id
-            assert not re.search(r"case \d|refused|vanish|It is|[PCN]{3}", first.split("aria-label")[0])
+            assert not re.search(
+                r"case \d|refused|vanish|It is|[PCN]{3}", first.split("aria-label")[0]
+            )
 
 
 @every_lesson

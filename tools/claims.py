@@ -60,7 +60,9 @@ _ABOUT = re.compile(
 _TOKEN = re.compile(
     r"\b[0-9a-f]{12}\b|\d+(?:[.,_]\d+)*(?:\.y)?|[A-Za-z]+(?:-[a-z]+)*",
 )
-_LESSON = re.compile(r"\blessons? \d\d(?:(?:,| and| or| to|, and) \d\d)*|\b0\d\b", re.I)
+_LESSON = re.compile(
+    r"\bexercises? \d\.\d+|\blessons? \d\d(?:(?:,| and| or| to|, and) \d\d)*|\b0\d\b", re.I
+)
 # "The two" and "these three" were counted before.
 _COUNTED = re.compile(r"\b(?:the|these|those|its|other|all|of) $", re.I)
 _TELLS = re.compile(
