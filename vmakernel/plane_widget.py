@@ -18,7 +18,7 @@ from vmakernel.explore import Judgement, plane, plane_table
 from vmakernel.kernels import MOMENTS, Removal
 from vmakernel.widgets import Panel, guarded
 
-NEAR: Final = 0.02  # points closer than this, on both axes, share a mark
+NEAR: Final = 0.03  # points closer than this, on both axes, share a mark
 LEFT, WIDTH, HEIGHT, MARK = 56, 600, 240, 10
 _RING: Final = "fill:none;stroke:#d55e00;stroke-width:4"
 _HALO: Final = "paint-order:stroke;stroke:var(--paper);stroke-width:4"
@@ -41,7 +41,7 @@ class Spot(NamedTuple):
 
     @property
     def permissive(self) -> float:
-        """The share of the safe merges that are made, 0 to 1."""
+        """The share of the safe merges that are made where somebody has ->close, 0 to 1."""
         return self.points[0].permission
 
     @property
