@@ -277,6 +277,16 @@ def test_judgements_count_what_brute_force_counts():
         assert bool(counted["halved"]) == (version == "6.3")
 
 
+def test_lots_would_show_a_class_that_is_wrong(monkeypatch):
+    old, new = kernel("6.3"), kernel("6.5")
+    drawn = explore.lots(old, new, 300)
+    assert (drawn.drawn, drawn.odd) == (300, ())
+    assert drawn.merging > 3
+    (merging, *_) = [c for c in explore.classes(old, new) if c.example.decide(new).merged]
+    monkeypatch.setattr(explore, "key_of", lambda one, asked: merging.key)
+    assert len(explore.lots(old, new, 50).odd) > 10
+
+
 def test_witnesses_of_a_judgement_replay():
     for uniform in (True, False):
         for one in plane(uniform=uniform):

@@ -101,10 +101,12 @@ def plane_picture(points: Sequence[Judgement], mine: Judgement | None = None) ->
         sheet.text(x, low + 28, f"{share:.0%}", "vk-mid")
     sheet.text(right - 84, low + 44, "permissive →", "vk-small")
     story = [at(spot.safe, spot.permissive) for spot in found if spot.historic]
+    rising = [(x, y) for (x, y), (to, up) in pairwise(story) if abs(to - x) < MARK and up < y]
     for (x1, y1), (x2, y2) in pairwise(story):
         sheet.parts.append(f'<path d="M{x1} {y1}L{x2} {y2}" style="stroke-opacity:1"/>')
     for spot in found:
-        _mark(sheet, *at(spot.safe, spot.permissive), spot)
+        place = at(spot.safe, spot.permissive)
+        _mark(sheet, *place, spot, beside=place in rising)
     if mine is not None:
         x, y = at(1 - mine.loss, mine.permission)
         sheet.parts.append(f'<circle cx="{x}" cy="{y}" r="{MARK + 7}" style="{_RING}"/>')
@@ -118,13 +120,19 @@ def plane_picture(points: Sequence[Judgement], mine: Judgement | None = None) ->
     return sheet.picture(title, f"{title}: {'; '.join(told)}")
 
 
-def _mark(sheet: draw.Sheet, x: int, y: int, spot: Spot) -> None:
-    """Draw a spot: a square for rules of history, a circle for others, a letter in each."""
+def _mark(sheet: draw.Sheet, x: int, y: int, spot: Spot, *, beside: bool) -> None:
+    """Draw a spot: a square for rules of history, a circle for others, a letter in each.
+
+    `beside`: the words stand beside it, for a line leads up from it.
+    """
     style = _FILL[bool(spot.historic)]
     if spot.historic:
         words = " ".join([point.kernel.version for point in spot.historic])
         sheet.rect(x - MARK, y - MARK, 2 * MARK, 2 * MARK, f' class="vk-paper" style="{style}"')
-        _over_lines(sheet, x, y - MARK - 11, words, "vk-mid vk-small")
+        if beside:
+            _over_lines(sheet, x + 2 * MARK + 4, y + 4, words, "vk-small")
+        else:
+            _over_lines(sheet, x, y - MARK - 11, words, "vk-mid vk-small")
     else:
         sheet.parts.append(
             f'<circle cx="{x}" cy="{y}" r="{MARK}" style="stroke:var(--ink);{style}"/>'
@@ -143,7 +151,7 @@ def placed(point: Judgement) -> str:
     verdict = [word if holds else f"not {word}" for word, holds in _verdicts(point)]
     return (
         f"{point.kernel.rule.name} ({', '.join(verdict)}): {point.loss:.1%} of ->close lost, "
-        f"{point.permission:.1%} of safe merges made"
+        f"{point.permission:.1%} permissive"
     )
 
 
