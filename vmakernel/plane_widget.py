@@ -131,6 +131,8 @@ def _mark(sheet: draw.Sheet, x: int, y: int, spot: Spot, *, beside: bool) -> Non
         sheet.rect(x - MARK, y - MARK, 2 * MARK, 2 * MARK, f' class="vk-paper" style="{style}"')
         if beside:
             _over_lines(sheet, x + 2 * MARK + 4, y + 4, words, "vk-small")
+        elif x < LEFT + 5 * MARK:  # beside the name of the axis
+            _over_lines(sheet, x - MARK, y - MARK - 11, words, "vk-small")
         else:
             _over_lines(sheet, x, y - MARK - 11, words, "vk-mid vk-small")
     else:
