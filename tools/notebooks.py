@@ -29,6 +29,9 @@ class Failed(Exception):
 def executed(path: Path) -> str:
     """Give the text of a notebook as it should be stored, after running all its cells afresh."""
     notebook = read(path)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.execution_count = None  # so that a count tells which cells this run has begun
     client = NotebookClient(
         notebook,
         timeout=SECONDS_PER_CELL,

@@ -167,8 +167,7 @@ def table(heads: str, rows: Iterable[Sequence[object]]) -> str:
 
 def said(guess: object, truth: object) -> str:
     """Hold a guess against what the engine says; ``...`` in it is a guess not made yet."""
-    parts = guess if isinstance(guess, tuple) else (guess,)
-    if any(part is ... for part in parts):
+    if guess is ... or (isinstance(guess, tuple | list) and ... in guess):
         return f"You have not said yet. It is {truth}."
     if guess == truth:
         return f"You said {guess} {Mark.HELD}."

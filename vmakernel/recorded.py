@@ -8,6 +8,7 @@ those.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from functools import cache
@@ -109,4 +110,7 @@ def shown(recording: Recording) -> str:
         nattch = f"  nattch {step.nattch['A']}" if step.nattch and "A" in step.nattch else ""
         rows.append(f"{step.call!s:18} {told:7} {vmas}{nattch}")
     left = recording.nattch_after_exit.get("A")
-    return "\n".join(rows + ([f"{'exit':26} nattch {left}"] if left is not None else []))
+    if left is not None:  # a negative number is the errno of whoever asked
+        told = f"nattch {left}" if left >= 0 else f"no such segment ({errno.errorcode[-left]})"
+        rows.append(f"{'exit':26} {told}")
+    return "\n".join(rows)
