@@ -19,8 +19,8 @@ from tools import claims, lessons
 from tools.notebooks import LESSONS, canonical, read
 from vmakernel import kernel, maps, patch, quiz, recorded
 from vmakernel.kernels import RULES
-from vmakernel.lesson import compare, look, on_this_machine, said, under
-from vmakernel.predicates import Verdict
+from vmakernel.lesson import compare, falls_short, look, on_this_machine, said, under
+from vmakernel.predicates import Verdict, ask_sides
 
 TABLE = lessons.table()
 WRITTEN = [lesson for lesson in TABLE if lesson.path.exists()]
@@ -318,6 +318,35 @@ def test_the_patch_in_python_is_the_patch() -> None:
         patch.agree(patch.before, "6.5", stories)
     with pytest.raises(AssertionError, match="can_vma_merge_after"):
         patch.agree(patch.after, "6.3", stories)
+
+
+def test_the_rule_of_6_12_in_python_is_that_of_6_12() -> None:
+    cases = {(True, True): 6, (True, False): 5, (False, True): 4, (False, False): 0}
+    found = set()
+    for case in (4, 5, 6, 7, 8):
+        for close in recorded.closes(case):
+            story = recorded.situation(case, close)
+            asked = patch.proposal(story)
+            assert asked.curr is not None
+            prev, next, _ = ask_sides(kernel("6.12"), asked)
+            names = [vma.name for vma in patch.existing.joins(asked, asked.curr, prev, next)]
+            told = under("6.12", story)
+            where = cases["P" in names, "N" in names]
+            if (asked.curr.vm_start, asked.curr.vm_end) == (asked.vm_start, asked.vm_end):
+                where = {5: 7, 4: 8}.get(where, where)
+            assert told.case == where, story
+            found.add(where)
+    assert found == {0, 4, 5, 6, 7, 8}
+
+
+def test_what_a_version_leaves_undone() -> None:
+    assert falls_short(under("6.9", recorded.situation(4, "all")))
+    assert not falls_short(under("6.12", recorded.situation(4, "all")))
+    assert not falls_short(under("6.12", recorded.situation(6, "all")))
+    assert not falls_short(under("6.5", recorded.situation(7, "all")))  # it took too much
+    assert falls_short(under("6.9", recorded.situation(6, "N"))) == (
+        under("6.9", recorded.situation(6, "N")).cell == "no"
+    )
 
 
 def test_a_line_of_maps_is_read_in_pages_with_the_flags_that_smaps_adds() -> None:
