@@ -260,7 +260,7 @@ def _colour(letter: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _hatch(x: int, y: int, width: int, height: int) -> str:
+def hatch(x: int, y: int, width: int, height: int) -> str:
     """Return slanted lines that fill a rectangle; no pattern, whose id would have to be unique."""
     lines = []
     for k in range(6, width + height, 6):
@@ -409,7 +409,7 @@ class Sheet:
         for vma, lost in ghosts:
             x, width = scale.x(vma.vm_start), scale.x(vma.vm_end) - scale.x(vma.vm_start)
             self.rect(x, self.y - 2, width, 16, ' class="vk-dash"')
-            self.parts.append(_hatch(x, self.y - 2, width, 16))
+            self.parts.append(hatch(x, self.y - 2, width, 16))
             room = int((width - 2) / 6.1)
             long = f"{vma.name} gone, close {Mark.FAILED}" if lost else f"{vma.name} gone"
             short = vma.name[0] + (Mark.FAILED if lost else "")

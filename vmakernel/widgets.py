@@ -342,8 +342,13 @@ def _who_does(scenario: str, layout: str) -> Sequence[str]:
 # --- the toggle lab -------------------------------------------------------------------------------
 
 
-def toggle_lab() -> ToggleLab:
-    """Return the toggle lab: every rule and every case at your fingertips."""
+def toggle_lab(
+    scenario: str = "", *, rule: str | Kernel = "", compared: str | Kernel | None = None
+) -> ToggleLab:
+    """Return the toggle lab: every rule and every case, or a scenario of your own, to play with.
+
+    `scenario`, `rule` and `compared` as in ToggleLab.open(); the lab says what is wrong with them.
+    """
     from vmakernel.toggle_lab import ToggleLab
 
-    return ToggleLab()
+    return ToggleLab().open(scenario, rule, compared)
