@@ -7,7 +7,7 @@ Decisions:  predicates, outcome, geometry, eight_cases, ranges
 Actions:    tree, space, callers, replay, explain
 Calls:      scenario, process, mremap, calls, predict, run
 Live:       live, live_child, judge_live
-Recorded:   recorded, maps, patch
+Recorded:   recorded, maps, patch, conformance
 Explore:    guard, own, world, explore, programs, shortest, draft
 Faces:      draw, call_pictures, lesson, charts, widgets, toggle_lab
 Controls:   call_widgets, plane_widget, __main__
