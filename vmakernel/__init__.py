@@ -7,9 +7,9 @@ Decisions:  predicates, outcome, geometry, eight_cases, ranges
 Actions:    tree, space, callers, replay, explain
 Calls:      scenario, process, mremap, calls, predict, run
 Live:       live, live_child, judge_live
-Recorded:   recorded, maps, patch, conformance
+Recorded:   recorded, maps, patch, conformance, counterparts
 Explore:    guard, own, world, explore, programs, shortest, draft
-Faces:      draw, call_pictures, lesson, charts, widgets, toggle_lab
+Faces:      draw, course_map, call_pictures, lesson, charts, widgets, toggle_lab
 Controls:   call_widgets, plane_widget, __main__
 Exercises:  progress, judges, exercise, practice, sealed, classroom
 Quizzes:    quiz, quiz_widgets
