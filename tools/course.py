@@ -250,7 +250,8 @@ def notebooks(arguments: list[str]) -> int:
     """Give the lessons their form, run them anew and store what they show."""
     make_environment()
     check = [word for word in arguments if word == "--check"]
-    formed = module("tools.lessons", *check) or module("tools.exercises", *check)
+    makers = ("tools.lessons", "tools.index", "tools.exercises")
+    formed = max([module(maker, *check) for maker in makers])
     return formed or run(PYTHON, ROOT / "tools/notebooks.py", *arguments)
 
 
