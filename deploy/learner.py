@@ -74,6 +74,9 @@ def trust(notebooks: list[Path]) -> None:
 def main() -> None:
     """Hand out, sign, and serve until the hub ends it."""
     os.umask(0o077)
+    # A class arrives all at once, and a quarter of what each start costs is one grammar, of
+    # internationalised addresses, which jsonschema can do without.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     home = Path.home() / "vmakernel"
     home.mkdir(exist_ok=True)
     os.chdir(home)

@@ -351,6 +351,11 @@ class Learner:
         self.clicks += took
         return took
 
+    async def leave(self) -> None:
+        """Close the browser."""
+        await self.api.close()
+        await self.web.close()
+
     async def save(self, path: str, text: str) -> int:
         """Save a file as JupyterLab does; give the answer's status."""
         body = {"type": "file", "format": "text", "content": text}
@@ -409,6 +414,8 @@ async def rehearse(options: argparse.Namespace) -> dict[str, object]:
     tell("a learner sees of another", await look_at(class_of[0], class_of[1]))
     tell("hub killed", await kill_hub(hub, class_of))
     tell("idle servers ended", await idle(class_of))
+    for learner in class_of:
+        await learner.leave()
     return told
 
 
