@@ -270,14 +270,26 @@ class Learner:
         self.socket = await self.api.ws_connect(
             f"{self.base}/api/kernels/{self.kernel}/channels?session_id={uuid.uuid4().hex}",
             max_msg_size=0,
-            heartbeat=None,
         )
+        self.answers: dict[str, asyncio.Queue] = {}
+        self.ear = asyncio.ensure_future(self.listen(self.socket))
+
+    async def listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Take in all that comes, and answer pings, as a browser does; then say that it is over."""
+        async for got in socket:
+            message = json.loads(got.data)
+            asked = self.answers.get(message["parent_header"].get("msg_id"))
+            if asked:
+                asked.put_nowait((time.monotonic(), message))
+        for asked in self.answers.values():
+            asked.put_nowait((time.monotonic(), None))
 
     async def say(self, kind: str, content: dict[str, object]) -> str:
         """Send a message to the kernel and give its id."""
         name = uuid.uuid4().hex
         header = {"msg_id": name, "msg_type": kind, "username": "", "session": "x", "version": "5.3"}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+        self.answers[name] = asyncio.Queue()
         await self.socket.send_json({**message, "channel": "shell", "buffers": []})
         return name
 
@@ -285,22 +297,21 @@ class Learner:
         """Give the kernel's messages that answer one of ours, until it is idle again."""
         end = time.monotonic() + seconds
         while True:
-            got = await self.socket.receive(timeout=max(0.1, end - time.monotonic()))
-            if got.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            left = max(0.1, end - time.monotonic())
+            at, message = await asyncio.wait_for(self.answers[name].get(), left)
+            if message is None:
                 raise ConnectionError(f"{self.name}: the connection to the kernel is closed")
-            message = json.loads(got.data)
-            if message["parent_header"].get("msg_id") != name:
-                continue
-            yield message
+            yield at, message
             state = message["content"].get("execution_state")
             if message["msg_type"] == "status" and state == "idle":
+                del self.answers[name]
                 return
 
     async def run(self, code: str, seconds: float = 120) -> str:
         """Run a cell; give what it prints, or the name and words of its error."""
         said = ""
         name = await self.say("execute_request", {"code": code, "silent": False, "store_history": True})
-        async for message in self.hear(name, seconds):
+        async for _, message in self.hear(name, seconds):
             content = message["content"]
             if message["msg_type"] == "stream":
                 said += content["text"]
@@ -330,11 +341,11 @@ class Learner:
         begun = time.monotonic()
         name = await self.say("comm_msg", {"comm_id": self.boards[0], "data": data})
         took = None
-        async for message in self.hear(name, 60):
+        async for at, message in self.hear(name, 60):
             if message["msg_type"] == "comm_msg":
                 state = message["content"]["data"].get("state", {})
                 if took is None and "<svg" in str(state.get("value", "")):
-                    took = time.monotonic() - begun
+                    took = at - begun
         if took is None:
             raise RuntimeError(f"{self.name}: a click brought no picture")
         return took
