@@ -54,8 +54,9 @@ c.Spawner.cmd = [sys.executable, str(ROOT / "deploy/learner.py")]
 c.Spawner.default_url = "/lab/tree/notebooks/00-start-here.ipynb"
 c.Spawner.mem_limit = "768M"
 c.Spawner.disable_user_config = True
-# A whole class arrives in the same minute: a few at a time start sooner than all at once.
-c.JupyterHub.concurrent_spawn_limit = 40
+# One thread each: thirty learners share the cores.
+c.Spawner.environment = {"OPENBLAS_NUM_THREADS": "1"}
+# A whole class arrives in the same minute, on few cores: wait rather than give up.
 c.Spawner.start_timeout = 180
 c.Spawner.http_timeout = 180
 

@@ -37,6 +37,8 @@ LAB = "notebooks/06-the-toggle-lab.ipynb"
 # The learner's part of the class: a click, a look, a click ...
 THINK = 2.0
 MOMENTS = 6
+# After how many seconds the hub that was killed and started again ends an idle server.
+IDLE = 60
 
 
 # --- the small world ------------------------------------------------------------------------------
@@ -46,7 +48,16 @@ def enter() -> None:
     """Begin again in namespaces of its own; their end is the end of all that was started in them."""
     if sys.platform != "linux" or os.geteuid() != 0:
         sys.exit("The rehearsal makes accounts and namespaces: run it as root, on Linux.")
-    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc"]
+    apart = [
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--net",
+        "--ipc",
+    ]
     os.environ["VMAKERNEL_REHEARSAL"] = "inside"
     os.execvp("unshare", [*apart, sys.executable, *sys.argv])
 
@@ -105,8 +116,10 @@ def start_hub(idle: int) -> subprocess.Popen[bytes]:
     )
     for _ in range(600):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", 8000)) == 0 and b"JupyterHub is now running" in (
-                Path("/srv/hub.log").read_bytes().split(b"== started ==")[-1]
+            if (
+                probe.connect_ex(("127.0.0.1", 8000)) == 0
+                and b"JupyterHub is now running"
+                in (Path("/srv/hub.log").read_bytes().split(b"== started ==")[-1])
             ):
                 return hub
         if hub.poll() is not None:
@@ -197,9 +210,9 @@ class Learner:
     def __init__(self, name: str, password: str) -> None:
         self.name, self.password = name, password
         self.base = f"{HUB}/user/{name}"
-        self.clicks: list[float] = []
         self.times: dict[str, float] = {}
         self.boards: list[str] = []
+        self.moment = 0
 
     async def arrive(self) -> None:
         """Log in through PAM with the password of the sheet, and start a server."""
@@ -207,18 +220,16 @@ class Learner:
             cookie_jar=aiohttp.CookieJar(unsafe=True), timeout=aiohttp.ClientTimeout(total=300)
         )
         begun = time.monotonic()
-        form = await self.web.get(f"{HUB}/hub/login")
-        xsrf = re.findall(r'name="_xsrf" value="([^"]+)"', await form.text())[0]
+        async with self.web.get(f"{HUB}/hub/login") as form:
+            xsrf = re.findall(r'name="_xsrf" value="([^"]+)"', await form.text())[0]
         data = {"username": self.name, "password": self.password, "_xsrf": xsrf}
-        answer = await self.web.post(f"{HUB}/hub/login?next=/hub/home", data=data)
-        page = await answer.text()
-        if answer.status != 200 or "logout" not in page:
-            raise RuntimeError(f"{self.name} could not log in: {answer.status}")
+        async with self.web.post(f"{HUB}/hub/login?next=/hub/home", data=data) as answer:
+            if answer.status != 200 or "logout" not in await answer.text():
+                raise RuntimeError(f"{self.name} could not log in: {answer.status}")
         self.times["log in"] = time.monotonic() - begun
-        token = await self.web.post(
-            f"{HUB}/hub/api/users/{self.name}/tokens", json={}, headers={"X-XSRFToken": self.xsrf()}
-        )
-        self.auth = {"Authorization": f"token {(await token.json())['token']}"}
+        tokens = f"{HUB}/hub/api/users/{self.name}/tokens"
+        async with self.web.post(tokens, json={}, headers={"X-XSRFToken": self.xsrf()}) as given:
+            self.auth = {"Authorization": f"token {(await given.json())['token']}"}
         begun = time.monotonic()
         await self.start()
         self.times["server"] = time.monotonic() - begun
@@ -237,9 +248,9 @@ class Learner:
             timeout=aiohttp.ClientTimeout(total=300),
         )
         while True:
-            asked = await self.api.post(f"{HUB}/hub/api/users/{self.name}/server")
-            if asked.status in (201, 202, 400):
-                break
+            async with self.api.post(f"{HUB}/hub/api/users/{self.name}/server") as asked:
+                if asked.status in (201, 202, 400):
+                    break
             await asyncio.sleep(1)  # 429: the hub asks to come again
         while True:
             try:
@@ -253,11 +264,11 @@ class Learner:
     async def open(self, path: str = LAB) -> None:
         """Open a notebook: its text, its page, a kernel, a connection to it."""
         begun = time.monotonic()
-        page = await self.api.get(f"{self.base}/lab/tree/{path}")
-        assert page.status == 200, page.status
-        await page.read()
-        got = await self.api.get(f"{self.base}/api/contents/{path}")
-        self.notebook = (await got.json())["content"]
+        async with self.api.get(f"{self.base}/lab/tree/{path}") as page:
+            assert page.status == 200, page.status
+            await page.read()
+        async with self.api.get(f"{self.base}/api/contents/{path}") as got:
+            self.notebook = (await got.json())["content"]
         body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
         async with self.api.post(f"{self.base}/api/sessions", json=body) as made:
             self.kernel = (await made.json())["kernel"]["id"]
@@ -287,7 +298,13 @@ class Learner:
     async def say(self, kind: str, content: dict[str, object]) -> str:
         """Send a message to the kernel and give its id."""
         name = uuid.uuid4().hex
-        header = {"msg_id": name, "msg_type": kind, "username": "", "session": "x", "version": "5.3"}
+        header = {
+            "msg_id": name,
+            "msg_type": kind,
+            "username": "",
+            "session": "x",
+            "version": "5.3",
+        }
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
         self.answers[name] = asyncio.Queue()
         await self.socket.send_json({**message, "channel": "shell", "buffers": []})
@@ -310,7 +327,9 @@ class Learner:
     async def run(self, code: str, seconds: float = 120) -> str:
         """Run a cell; give what it prints, or the name and words of its error."""
         said = ""
-        name = await self.say("execute_request", {"code": code, "silent": False, "store_history": True})
+        name = await self.say(
+            "execute_request", {"code": code, "silent": False, "store_history": True}
+        )
         async for _, message in self.hear(name, seconds):
             content = message["content"]
             if message["msg_type"] == "stream":
@@ -335,9 +354,10 @@ class Learner:
                     raise RuntimeError(f"{self.name}: {said}")
         self.times["all cells"] = time.monotonic() - begun
 
-    async def click(self, moment: int) -> float:
-        """Choose another moment on the board; give the seconds until the new picture is here."""
-        data = {"method": "update", "state": {"index": moment}, "buffer_paths": []}
+    async def click(self) -> float:
+        """Choose the next moment on the board; give the seconds until the new picture is here."""
+        self.moment = (self.moment + 1) % MOMENTS
+        data = {"method": "update", "state": {"index": self.moment}, "buffer_paths": []}
         begun = time.monotonic()
         name = await self.say("comm_msg", {"comm_id": self.boards[0], "data": data})
         took = None
@@ -354,12 +374,9 @@ class Learner:
         """Click, look and click again, as long as asked."""
         took = []
         end = time.monotonic() + seconds
-        moment = 0
         while time.monotonic() < end:
-            moment = (moment + 1) % MOMENTS
-            took.append(await self.click(moment))
+            took.append(await self.click())
             await asyncio.sleep(THINK)
-        self.clicks += took
         return took
 
     async def leave(self) -> None:
@@ -420,6 +437,8 @@ async def rehearse(options: argparse.Namespace) -> dict[str, object]:
     tell("CPU while clicking (cores)", (cpu() - before) / (time.monotonic() - begun))
     tell("alone, one learner (s)", spread(await class_of[0].click_for(30)))
 
+    if options.browser:
+        tell("in Chromium", await browse(class_of[0], options.browser))
     *others, looper, eater = class_of
     await trouble(tell, others, looper, eater, options.clicks)
     tell("a learner sees of another", await look_at(class_of[0], class_of[1]))
@@ -430,7 +449,59 @@ async def rehearse(options: argparse.Namespace) -> dict[str, object]:
     return told
 
 
-async def trouble(tell, others: list[Learner], looper: Learner, eater: Learner, clicks: int) -> None:
+async def browse(learner: Learner, picture: Path) -> dict[str, object]:
+    """The same in Chromium: log in, open the lesson, run all, click; a screenshot for a person."""
+    from playwright.async_api import async_playwright
+
+    told: dict[str, object] = {}
+    async with async_playwright() as play:
+        chromium = await play.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+        )
+        page = await chromium.new_page(viewport={"width": 1300, "height": 1000})
+        page.set_default_timeout(180_000)
+        begun = time.monotonic()
+        await page.goto(f"{HUB}/hub/login?next=/user/{learner.name}/lab/tree/{LAB}")
+        await page.fill("input[name=username]", learner.name)
+        await page.fill("input[name=password]", learner.password)
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        told["log in to lesson (s)"] = time.monotonic() - begun
+        told["stored pictures shown"] = await page.locator(".jp-OutputArea svg").count() > 0
+        told["news pop-up"] = await page.get_by_text("Would you like to").count()
+        begun = time.monotonic()
+        await page.get_by_role("menuitem", name="Run", exact=True).click()
+        await page.get_by_text("Run All Cells", exact=True).click()
+        radio = page.locator(".vk-panel .widget-radio input[type=radio]")
+        await radio.first.wait_for()
+        told["run all to board (s)"] = time.monotonic() - begun
+        await page.wait_for_timeout(8000)
+        took = []
+        for moment in [0, 1, 2, 3, 4, 5] * 3:
+            took.append(await radio.nth(moment).evaluate(CLICK))
+        told["click to picture (s)"] = spread([one / 1000 for one in took])
+        await radio.first.scroll_into_view_if_needed()
+        await page.wait_for_timeout(500)
+        await page.screenshot(path=picture)
+        await chromium.close()
+    return told
+
+
+# From the click until the picture in the page is another one; in milliseconds.
+CLICK = """radio => new Promise(done => {
+  const panel = radio.closest(".vk-panel"), begun = performance.now();
+  const watch = new MutationObserver(() => { watch.disconnect(); requestAnimationFrame(
+    () => done(performance.now() - begun)); });
+  watch.observe(panel, {childList: true, subtree: true});
+  radio.click();
+  setTimeout(() => done(1e5), 1e4);
+})"""
+
+
+async def trouble(
+    tell, others: list[Learner], looper: Learner, eater: Learner, clicks: int
+) -> None:
     """One loops for ever, one eats memory: what do the others notice?"""
     await looper.say("execute_request", {"code": "while True: pass", "silent": False})
     tell("click, somebody loops (s)", await clicking(others, clicks))
@@ -469,7 +540,9 @@ async def look_at(one: Learner, other: Learner) -> dict[str, object]:
     seen["listing their home"] = await one.run(f"__import__('os').listdir('{home}')")
     seen["the hub's memory"] = await one.run(f"open('{STATE}/hub.sqlite', 'rb').read(9)")
     servers = [pid for pid, _, line in processes() if "learner.py" in line]
-    theirs = next(p for p in servers if os.stat(f"/proc/{p}").st_uid == pwd.getpwnam(other.name).pw_uid)
+    theirs = next(
+        p for p in servers if os.stat(f"/proc/{p}").st_uid == pwd.getpwnam(other.name).pw_uid
+    )
     seen["their environment"] = await one.run(f"open('/proc/{theirs}/environ').read()")
     seen["what their kernel says"] = await listen_in(one, other)
     seen["writing over the course"] = await one.run(f"open('{PLACE}/{LAB}', 'a')")
@@ -507,7 +580,7 @@ async def kill_hub(hub: subprocess.Popen[bytes], learners: list[Learner]) -> dic
     hub.send_signal(signal.SIGKILL)
     hub.wait()
     found: dict[str, object] = {}
-    took = await asyncio.gather(*(learner.click(number % 5) for number, learner in enumerate(learners)), return_exceptions=True)
+    took = await asyncio.gather(*(learner.click() for learner in learners), return_exceptions=True)
     found["clicks answered without a hub"] = sum(isinstance(one, float) for one in took)
     saved = await asyncio.gather(*(learner.save("work/late.txt", "late") for learner in learners))
     found["saved without a hub"] = sum(status in (200, 201) for status in saved)
@@ -515,12 +588,12 @@ async def kill_hub(hub: subprocess.Popen[bytes], learners: list[Learner]) -> dic
     begun = time.monotonic()
     with open("/srv/hub.log", "ab") as log:
         log.write(b"== started ==\n")
-    start_hub(20)
+    start_hub(IDLE)
     found["hub back after (s)"] = time.monotonic() - begun
     now = sorted(pid for pid, _, line in processes() if "learner.py" in line)
     found["servers found again"] = len(set(pids) & set(now))
-    kept = 0
-    for number, learner in enumerate(learners):
+
+    async def as_before(number: int, learner: Learner) -> bool:
         async with learner.api.get(f"{HUB}/hub/api/users/{learner.name}") as about:
             ready = (await about.json())["servers"][""]["ready"]
         await learner.socket.close()
@@ -528,19 +601,21 @@ async def kill_hub(hub: subprocess.Popen[bytes], learners: list[Learner]) -> dic
         same_kernel = await learner.run("mine") == str(number)
         answer = await learner.load("work/answer.txt") == f"answer {number}"
         late = await learner.load("work/late.txt") == "late"
-        kept += ready and same_kernel and answer and late
-    found["learners with server, kernel and work as before"] = kept
+        return ready and same_kernel and answer and late
+
+    kept = await asyncio.gather(*(as_before(*each) for each in enumerate(learners)))
+    found["learners with server, kernel and work as before"] = sum(kept)
     found["of"] = len(learners)
     return found
 
 
 async def idle(learners: list[Learner]) -> dict[str, object]:
-    """The restarted hub ends what is idle for 20 s, a silent loop, too; and what was saved stays."""
+    """The hub ends what is idle, a silent loop, too; and what was saved stays."""
     await learners[0].say("execute_request", {"code": "while True: pass", "silent": False})
     for learner in learners:
         await learner.socket.close()
     begun = time.monotonic()
-    while time.monotonic() < begun + 150:
+    while time.monotonic() < begun + 240:
         left = sum("learner.py" in line or "ipykernel" in line for _, _, line in processes())
         if not left:
             break
@@ -570,17 +645,26 @@ def faults(told: dict) -> list[str]:
         for name in ("with my token", "with my cookies", "their page with my cookies")
         if seen[name] != 403
     ]
-    wrong += ["climbing out of my folder"] if seen["climbing out of my folder"] not in (403, 404) else []
+    wrong += (
+        ["climbing out of my folder"] if seen["climbing out of my folder"] not in (403, 404) else []
+    )
     closed = ("from my kernel", "listing their home", "the hub's memory", "their environment")
     wrong += [name for name in closed if not seen[name].startswith("PermissionError")]
     wrong += ["what their kernel says"] if "silence" not in seen["what their kernel says"] else []
-    if not killed["of"] == killed["servers found again"] == killed[
-        "learners with server, kernel and work as before"
-    ] == killed["saved without a hub"]:
+    if (
+        not killed["of"]
+        == killed["servers found again"]
+        == killed["learners with server, kernel and work as before"]
+        == killed["saved without a hub"]
+    ):
         wrong.append("hub killed")
     if told["idle servers ended"]["work after a new start"] != "answer 0":
         wrong.append("idle servers ended")
-    wrong += [name for name in ("ten gigabytes at once", "a megabyte at a time") if not told[name].startswith("MemoryError")]
+    wrong += [
+        name
+        for name in ("ten gigabytes at once", "a megabyte at a time")
+        if not told[name].startswith("MemoryError")
+    ]
     return wrong
 
 
@@ -590,8 +674,13 @@ def main() -> int:
     parser.add_argument("--learners", type=int, default=30)
     parser.add_argument("--within", type=float, default=120, help="seconds in which all arrive")
     parser.add_argument("--clicks", type=float, default=60, help="seconds of clicking, each time")
+    parser.add_argument(
+        "--browser", type=Path, metavar="PNG", help="Chromium, too (needs playwright): a screenshot"
+    )
     parser.add_argument("--json", type=Path, help="where to put the figures")
     options = parser.parse_args()
+    if options.learners < 3:
+        parser.error("one loops, one eats and one works: say at least --learners 3")
     if "VMAKERNEL_REHEARSAL" not in os.environ:
         enter()
     reap()
