@@ -3,7 +3,7 @@
     sudo python3 deploy/accounts.py names.txt > passwords.txt
 
 One account name a line; a line that ends in * is a teacher, who may see and stop every server. An
-account that is there already is left as it is. Needs Linux's useradd and chpasswd. Homes are closed to others.
+account that is there already is left as it is. Homes are closed to others. For Linux.
 """
 
 from __future__ import annotations
@@ -61,11 +61,9 @@ def make(name: str, teacher: bool) -> str | None:
             raise Trouble(f"{name} is an account of something else here: choose another name.")
         return None
     groups = f"{LEARNERS},{TEACHERS}" if teacher else LEARNERS
-    subprocess.run(
-        ["useradd", "--create-home", "--user-group", "--groups", groups]
-        + ["--shell", "/usr/sbin/nologin", name],
-        check=True,
-    )
+    # No shell: the password is for the hub alone.
+    home = ["--create-home", "--user-group", "--shell", "/usr/sbin/nologin"]
+    subprocess.run(["useradd", *home, "--groups", groups, name], check=True)
     os.chmod(pwd.getpwnam(name).pw_dir, 0o700)
     word = password()
     subprocess.run(["chpasswd"], input=f"{name}:{word}\n", text=True, check=True)

@@ -69,7 +69,7 @@ c.ConfigurableHTTPProxy.command = [
     "node",
     str(ROOT / "deploy/node_modules/configurable-http-proxy/bin/configurable-http-proxy"),
 ]
-# A hub that is stopped, killed or updated leaves the learners' servers running, and finds them again.
+# A hub that is stopped or killed leaves the learners' servers running, and finds them again.
 c.JupyterHub.cleanup_servers = False
 
 # --- idle servers are ended; what is saved stays --------------------------------------------------

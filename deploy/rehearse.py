@@ -1,4 +1,4 @@
-"""Rehearse a class: the real hub, thirty learners with accounts of their own, on this machine alone.
+"""Rehearse a class: the real hub and thirty learners with accounts, on this machine alone.
 
     sudo .venv-hub/bin/python deploy/rehearse.py [--learners 30] [--within 120] [--json FILE]
 
@@ -45,7 +45,7 @@ IDLE = 60
 
 
 def enter() -> None:
-    """Begin again in namespaces of its own; their end is the end of all that was started in them."""
+    """Begin again in namespaces of its own; their end ends all that was started in them."""
     if sys.platform != "linux" or os.geteuid() != 0:
         sys.exit("The rehearsal makes accounts and namespaces: run it as root, on Linux.")
     apart = [
@@ -201,7 +201,7 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"n": len(ordered), "p50": at(0.5), "p95": at(0.95), "max": ordered[-1]}
 
 
-# --- one learner ------------------------------------------------------------------------------------
+# --- one learner ------------------------------------------------------------------------------
 
 
 class Learner:
@@ -396,7 +396,7 @@ class Learner:
             return str((await got.json()).get("content"))
 
 
-# --- the class --------------------------------------------------------------------------------------
+# --- the class --------------------------------------------------------------------------------
 
 
 async def clicking(learners: list[Learner], seconds: float) -> dict[str, float]:
@@ -553,7 +553,7 @@ async def look_at(one: Learner, other: Learner) -> dict[str, object]:
 
 
 async def listen_in(one: Learner, other: Learner) -> str:
-    """Subscribe, from one's kernel, to what another's kernel publishes; it is silent to strangers."""
+    """Subscribe, from one's kernel, to what another's publishes; it is silent to strangers."""
     uid = pwd.getpwnam(other.name).pw_uid
     folder = Path(pwd.getpwnam(other.name).pw_dir) / ".local/share/jupyter/runtime"
     (found,) = folder.glob(f"kernel-{other.kernel}.json")
