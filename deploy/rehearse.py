@@ -114,7 +114,7 @@ def start_hub(idle: int) -> subprocess.Popen[bytes]:
         stderr=log,
         start_new_session=True,
     )
-    for _ in range(600):
+    for _ in range(3000):
         with socket.socket() as probe:
             if (
                 probe.connect_ex(("127.0.0.1", 8000)) == 0
@@ -435,7 +435,7 @@ async def rehearse(options: argparse.Namespace) -> dict[str, object]:
     before, begun = cpu(), time.monotonic()
     tell("click, all (s)", await clicking(class_of, options.clicks))
     tell("CPU while clicking (cores)", (cpu() - before) / (time.monotonic() - begun))
-    tell("alone, one learner (s)", spread(await class_of[0].click_for(30)))
+    tell("alone, one learner (s)", spread(await class_of[0].click_for(options.clicks)))
 
     if options.browser:
         tell("in Chromium", await browse(class_of[0], options.browser))
@@ -468,12 +468,14 @@ async def browse(learner: Learner, picture: Path) -> dict[str, object]:
         await page.keyboard.press("Enter")
         await page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         told["log in to lesson (s)"] = time.monotonic() - begun
-        told["stored pictures shown"] = await page.locator(".jp-OutputArea svg").count() > 0
+        await page.locator(".jp-OutputArea svg").first.wait_for(state="attached")
+        told["first stored picture (s)"] = time.monotonic() - begun
         told["news pop-up"] = await page.get_by_text("Would you like to").count()
         begun = time.monotonic()
         await page.get_by_role("menuitem", name="Run", exact=True).click()
         await page.get_by_text("Run All Cells", exact=True).click()
-        radio = page.locator(".vk-panel .widget-radio input[type=radio]")
+        board = page.locator(".vk-panel", has_text="ask who would go").first
+        radio = board.locator("input[type=radio]")
         await radio.first.wait_for()
         told["run all to board (s)"] = time.monotonic() - begun
         await page.wait_for_timeout(8000)
