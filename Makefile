@@ -5,7 +5,7 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test test-browser work test-slow bench update notebooks lock clean
+.PHONY: lab test test-browser work test-slow bench update notebooks lock hub rehearse clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
@@ -42,6 +42,18 @@ lock:           ## maintainers: pin what pyproject.toml asks for (needs uv; LOCK
 	@uv pip compile --quiet pyproject.toml --group browser --constraints requirements.txt \
 		--universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements-browser.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --extra course --extra hub --constraint requirements.txt \
+		--universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-hub.txt $(LOCK_FLAGS)
+
+hub:            ## for a class (deploy/README.md): the hub's environment, and the proxy before it
+	@$(PYTHON) -m venv .venv-hub
+	@.venv-hub/bin/python -m pip install --quiet --require-hashes --requirement requirements-hub.txt
+	@.venv-hub/bin/python -m pip install --quiet --no-deps --no-build-isolation --force-reinstall .
+	@npm ci --prefix deploy --no-audit --no-fund --loglevel=error
+
+rehearse:       ## as root: a class of thirty on this machine alone, REHEARSE=--learners=5 for fewer
+	@.venv-hub/bin/python deploy/rehearse.py $(REHEARSE)
 
 clean:          ## remove what the commands made; your notebooks, mine/ and .jupyter/ stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

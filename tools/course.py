@@ -34,15 +34,19 @@ python3 tools/course.py work                           copy the exercises to wor
 python3 tools/course.py update                         fetch newer lessons; yours are kept
 python3 tools/course.py notebooks [--check] [FILE ...] run lessons anew, store what they show"""
 
-LAB = [
-    f"--ServerApp.root_dir={ROOT}",
-    "--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb",
-    "--ServerApp.ip=127.0.0.1",
+QUIET = [
+    # Nobody else on this computer reads what a kernel says.
     "--KernelManager.transport_encryption=auto",
     # These would look for programs all over the computer, and for packages on the network.
     "--LanguageServerManager.autodetect=False",
     "--LabApp.extension_manager=readonly",
     "--Application.log_level=WARN",
+]
+LAB = [
+    f"--ServerApp.root_dir={ROOT}",
+    "--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb",
+    "--ServerApp.ip=127.0.0.1",
+    *QUIET,
 ]
 NOTEBOOK_TESTS = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "60"]
 CHECKS = [
