@@ -36,6 +36,12 @@ lock:           ## maintainers: pin what pyproject.toml asks for (needs uv; LOCK
 	@uv pip compile --quiet pyproject.toml --extra classroom \
 		--universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements-classroom.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --extra site \
+		--universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-site.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --extra browser \
+		--python-platform wasm32-pyodide2024 --python-version 3.14 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-browser.txt $(LOCK_FLAGS)
 
 clean:          ## remove what the commands made; your notebooks, mine/ and .jupyter/ stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
