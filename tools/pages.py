@@ -31,7 +31,7 @@ from vmakernel import draw, live
 from vmakernel.toggle_lab import LEGEND, SITUATIONS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-STYLE: Final = ROOT / "tools/site/page.css"
+STYLE: Final = ROOT / "tools/web/page.css"
 HTML: Final = "text/html"
 
 
@@ -97,7 +97,7 @@ def _notebook(path: Path, notebook: NotebookNode, with_lite: bool) -> str:
     exporter = HTMLExporter(
         config=config,
         template_name="page",
-        extra_template_basedirs=[str(ROOT / "tools/site")],
+        extra_template_basedirs=[str(ROOT / "tools/web")],
     )
     html, _ = exporter.from_notebook_node(notebook, {"page": {"head": head, "foot": foot}})
     return _readable(_linked(html, name))

@@ -142,7 +142,7 @@ def overview() -> str:
         lab = widgets.toggle_lab().choose(situation=name, close="all")
         cells = "".join([f"<td>{ending(one, lab.scenario)}</td>" for one in MOMENTS])
         link = f'<a href="{slug(name)}.html">{escape(name)}</a>'
-        rows.append(f"<tr><th scope=row>{link}<br>{escape(situation.title)}</th>{cells}</tr>")
+        rows.append(f"<tr><th scope=row>{link}<br><small>{escape(situation.title)}</small></th>{cells}</tr>")
     return (
         f"<table><thead><tr><th>situation</th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
