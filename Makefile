@@ -5,7 +5,7 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test work test-slow bench update notebooks lock clean
+.PHONY: lab test work test-slow bench update site lab-page test-site notebooks lock clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
@@ -26,6 +26,16 @@ bench:          ## how long exploring takes, and how long without thinking
 update:         ## fetch newer lessons; what you changed is kept in mine/
 	@$(PYTHON) tools/course.py update
 
+site:           ## maintainers: the course as pages and live in the browser, in dist/site
+	@$(PYTHON) -m tools.site build
+
+lab-page:       ## the toggle lab as a page of its own, without code
+	@$(PYTHON) -m tools.site board $(LAB_FLAGS)
+
+test-site:      ## maintainers: make the site, then look at it in a browser without a network
+	@$(PYTHON) -m tools.site build
+	@$(PYTHON) -m tools.site test
+
 notebooks:      ## maintainers: run the lessons anew and store what they show
 	@$(PYTHON) tools/course.py notebooks $(NOTEBOOKS)
 
@@ -44,5 +54,5 @@ lock:           ## maintainers: pin what pyproject.toml asks for (needs uv; LOCK
 		--custom-compile-command "make lock" --output-file requirements-browser.txt $(LOCK_FLAGS)
 
 clean:          ## remove what the commands made; your notebooks, mine/ and .jupyter/ stay
-	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find vmakernel tools tests -name __pycache__ -type d -exec rm -rf {} +

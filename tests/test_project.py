@@ -81,7 +81,12 @@ def test_the_pins_satisfy_what_is_asked_for(python: str, system: str) -> None:
         assert specifier.contains(installed[name]), f"{name}: run `make lock`"
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-classroom.txt"])
+@pytest.mark.parametrize("name", [
+        "requirements.txt",
+        "requirements-classroom.txt",
+        "requirements-site.txt",
+        "requirements-browser.txt",
+    ])
 def test_every_pin_is_hashed_and_no_line_names_a_place(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     allowed = r"#.*|[a-z0-9.-]+==\S+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?"

@@ -1,7 +1,7 @@
-"""The live course inside a browser: JupyterLite with the Pyodide kernel and all it needs beside it.
+"""The live course inside a browser: JupyterLite, the Pyodide kernel and all it needs.
 
-``python -m tools.lite FOLDER WORK`` in the site's environment; FOLDER gets the site, WORK keeps what
-was downloaded. Every input is pinned: Python packages in requirements-browser.txt, Pyodide in
+``python -m tools.lite FOLDER WORK`` in the site's environment; FOLDER gets the site, WORK keeps
+what was downloaded. Every input is pinned: Python packages in requirements-browser.txt, Pyodide in
 web/npm.json, both with hashes. Needs npm, and a network the first time.
 """
 
@@ -104,8 +104,8 @@ def _wheels(work: Path) -> None:
                 wheel.unlink()
         stamp.write_bytes(pins.read_bytes())
     shutil.rmtree(work / "ours", ignore_errors=True)
-    wheel = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", work / "ours", ROOT)
-    _run(sys.executable, "-m", "pip", *wheel, cwd=work)
+    ours = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", work / "ours", ROOT)
+    _run(sys.executable, "-m", "pip", *ours, cwd=work)
 
 
 def _contents(place: Path) -> None:

@@ -1,4 +1,4 @@
-"""The course as pages that need no kernel, no script and no network: dist/site, without the lite part.
+"""The course as pages that need no kernel, no script and no network.
 
 ``python -m tools.pages FOLDER [--live]`` in the site's environment; `--live` links each page to its
 notebook in lite/. Every notebook in notebooks/ and exercises/ becomes a page. Its cells are run
@@ -27,7 +27,7 @@ from traitlets.config import Config
 
 from tools.lessons import table
 from tools.twins import folded, overview, slug, states, twin
-from vmakernel import draw, live
+from vmakernel import live
 from vmakernel.toggle_lab import LEGEND, SITUATIONS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -71,7 +71,8 @@ def _no_kernel() -> None:
 
 
 def _read(path: Path) -> NotebookNode:
-    return nbformat.read(path, as_version=4)
+    notebook: NotebookNode = nbformat.read(path, as_version=4)
+    return notebook
 
 
 def _write(path: Path, html: str) -> None:
@@ -91,10 +92,12 @@ def _notebook(path: Path, notebook: NotebookNode, with_lite: bool) -> str:
             cell.outputs = [nbformat.v4.new_output("execute_result", {HTML: html})]
     ways = [(f"{up}index.html", "Contents"), (f"{up}lab/index.html", "The board")]
     if with_lite and "solutions" not in name.parts:
-        ways.append((f"{up}lite/notebooks/index.html?path={name.as_posix()}", "Run it in your browser"))
+        ways.append(
+            (f"{up}lite/notebooks/index.html?path={name.as_posix()}", "Run it in your browser")
+        )
     head, foot = _frame(_title(notebook), up, ways)
     config = Config(HTMLExporter={"exclude_anchor_links": True})
-    exporter = HTMLExporter(
+    exporter = HTMLExporter(  # type: ignore[no-untyped-call, unused-ignore]
         config=config,
         template_name="page",
         extra_template_basedirs=[str(ROOT / "tools/web")],
@@ -161,7 +164,9 @@ def _linked(html: str, name: Path) -> str:
 
 def _readable(html: str) -> str:
     """Let wide tables scroll by themselves, by keyboard as well; give column heads their scope."""
-    html = re.sub(r"<table", '<div class="wide" tabindex="0" role="group" aria-label="Table"><table', html)
+    html = re.sub(
+        r"<table", '<div class="wide" tabindex="0" role="group" aria-label="Table"><table', html
+    )
     return html.replace("</table>", "</table></div>")
 
 
@@ -199,7 +204,11 @@ def _contents(pages: dict[Path, NotebookNode], with_lite: bool) -> str:
     for path, notebook in pages.items():
         name = path.relative_to(ROOT)
         link = f'<a href="{name.with_suffix(".html").as_posix()}">{escape(_title(notebook))}</a>'
-        live = f'<a href="lite/notebooks/index.html?path={name.as_posix()}">run</a>' if with_lite else ""
+        live = (
+            f'<a href="lite/notebooks/index.html?path={name.as_posix()}">run</a>'
+            if with_lite
+            else ""
+        )
         if path in numbered:
             lesson = numbered[path]
             finds = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(lesson.finds))
@@ -208,18 +217,18 @@ def _contents(pages: dict[Path, NotebookNode], with_lite: bool) -> str:
         else:
             others.append(f"<li>{link}</li>")
     start = (
-        '<li><a href="lite/lab/index.html?path=notebooks/00-start-here.ipynb">Run the course in your '
-        "browser</a>: nothing to install. The first start takes half a minute.</li>"
+        '<li><a href="lite/lab/index.html?path=notebooks/00-start-here.ipynb">Run the course in '
+        "your browser</a>: nothing to install. The first start takes half a minute.</li>"
         if with_lite
         else ""
     )
     body = (
-        f"<p>A course on one hard corner of the Linux kernel: two neighbouring VMAs are alike, and "
-        f"merging would make one of them vanish. May they be merged, when its owner asked to be told?"
-        f"</p><ul><li><a href=\"notebooks/00-start-here.html\">Read it from the start</a>.</li>{start}"
-        f'<li><a href="lab/index.html">The board, laid out</a>: every situation under the rule of '
-        f"every moment in history.</li></ul><h2>Lessons</h2><table><thead><tr><th scope=col>lesson"
-        f"</th><th scope=col>what you find out</th><th scope=col>live</th></tr></thead><tbody>"
+        "<p>A course on one hard corner of the Linux kernel: two neighbouring VMAs are alike, and "
+        "merging would make one of them vanish. May they be merged, when its owner asked to be "
+        'told?</p><ul><li><a href="notebooks/00-start-here.html">Read it from the start</a>.</li>'
+        f'{start}<li><a href="lab/index.html">The board, laid out</a>: every situation under the '
+        "rule of every moment in history.</li></ul><h2>Lessons</h2><table><thead><tr><th scope=col>"
+        "lesson</th><th scope=col>what you find out</th><th scope=col>live</th></tr></thead><tbody>"
         f"{''.join(rows)}</tbody></table><h2>Exercises and more</h2><ul>{''.join(others)}</ul>"
     )
     return _page("When may two VMAs be merged?", body, "", [("index.html", "Contents")])
@@ -230,9 +239,9 @@ _WAYS: Final = [("../index.html", "Contents"), ("index.html", "The board")]
 
 def _board() -> str:
     body = (
-        "<p>The toggle lab, laid out: what is left of each situation under the rule of each moment, "
-        "where <strong>every VMA has close</strong>. A situation's own page has the pictures, the "
-        "checks, and the other choices of owners.</p>" + overview()
+        "<p>The toggle lab, laid out: what is left of each situation under the rule of each "
+        "moment, where <strong>every VMA has close</strong>. A situation's own page has the "
+        "pictures, the checks, and the other choices of owners.</p>" + overview()
     )
     return _page("The board: every situation under every rule", body, "../", _WAYS, broad=True)
 

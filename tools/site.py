@@ -54,12 +54,16 @@ def make_environment() -> None:
     python, uv = _python(), shutil.which("uv")
     print(f"Making the environment in .venv-site with {python} ...", flush=True)
     shutil.rmtree(VENV, ignore_errors=True)
-    made = [uv, "venv", "--quiet", "--python", python] if uv else [python, "-m", "venv"]
-    pip = [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install"]
+    made: list[str | Path] = (
+        [uv, "venv", "--quiet", "--python", python] if uv else [python, "-m", "venv"]
+    )
+    pip: list[str | Path] = [uv, "pip"] if uv else [PYTHON, "-m", "pip"]
+    pip += ["install", "--quiet"]
+    pip += ["--python", PYTHON] if uv else []
     for command in (
         [*made, VENV],
-        [*pip, "--quiet", "--require-hashes", "-r", PINS],
-        [*pip, "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."],
+        [*pip, "--require-hashes", "-r", PINS],
+        [*pip, "--no-deps", "--no-build-isolation", "--editable", "."],
     ):
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             raise Trouble("The environment in .venv-site could not be made, for the reason above.")
@@ -108,7 +112,6 @@ def build(*, live: bool) -> int:
 def board(flags: list[str]) -> int:
     """Open the toggle lab as a page of its own, without code: this computer only."""
     make_environment()
-    notebook = ROOT / "tools/web/board.ipynb"
     print("The toggle lab opens in your browser; Ctrl-C here closes it.", flush=True)
     return run("voila", *flags, ROOT / "tools/web/board.ipynb")
 

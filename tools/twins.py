@@ -1,4 +1,4 @@
-"""What a page without a kernel shows in the place of a widget: all it could show, or before and after.
+"""What a page without a kernel shows in the place of a widget: all its states, or before and after.
 
 `twin()` knows each widget of the course; for one it does not know, the picture it shows now. A
 widget that has a `page` of its own, as HTML, is asked for that.
@@ -142,7 +142,9 @@ def overview() -> str:
         lab = widgets.toggle_lab().choose(situation=name, close="all")
         cells = "".join([f"<td>{ending(one, lab.scenario)}</td>" for one in MOMENTS])
         link = f'<a href="{slug(name)}.html">{escape(name)}</a>'
-        rows.append(f"<tr><th scope=row>{link}<br><small>{escape(situation.title)}</small></th>{cells}</tr>")
+        rows.append(
+            f"<tr><th scope=row>{link}<br><small>{escape(situation.title)}</small></th>{cells}</tr>"
+        )
     return (
         f"<table><thead><tr><th>situation</th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"

@@ -20,20 +20,27 @@ pytestmark = pytest.mark.skipif(
 MODEL = "const model = window.jupyterapp.shell.currentWidget.content.model.sharedModel;"
 STARTED = "window.jupyterapp?.shell.currentWidget?.context?.sessionContext.session?.kernel"
 OUTPUTS = (
-    "(id) => {%s const cell = model.cells.find(cell => cell.id === id);"
-    "return cell.execution_count === null ? null : cell.outputs}" % MODEL
+    "(id) => {" + MODEL + "const cell = model.cells.find(cell => cell.id === id);"
+    "return cell.execution_count === null ? null : cell.outputs}"
 )
 FAILED = (
-    "() => {%s return model.cells.filter(cell => cell.cell_type === 'code').flatMap("
+    "() => {" + MODEL + "return model.cells.filter(cell => cell.cell_type === 'code').flatMap("
     "cell => cell.outputs.filter(output => output.output_type === 'error')"
-    ".map(output => `${cell.id}: ${output.ename}: ${output.evalue}`))}" % MODEL
+    ".map(output => `${cell.id}: ${output.ename}: ${output.evalue}`))}"
 )
 LEFT = (
-    "() => {%s return model.cells.filter(cell => cell.cell_type === 'code'"
+    "() => {" + MODEL + "return model.cells.filter(cell => cell.cell_type === 'code'"
     "&& cell.source.trim() && (cell.execution_count === null || cell.executionState === 'running')"
-    ").length}" % MODEL
+    ").length}"
 )
-MINUTES = 600_000  # milliseconds; a busy machine is slow
+RUN = (
+    "([id, source]) => {" + MODEL + "const at = model.cells.findIndex(cell => cell.id === id);"
+    "model.cells[at].execution_count = null; if (source) model.cells[at].setSource(source);"
+    "const content = window.jupyterapp.shell.currentWidget.content;"
+    "content.deselectAll(); content.activeCellIndex = at;"
+    "window.jupyterapp.commands.execute('notebook:run-cell')}"
+)
+MINUTES = 600_000
 
 
 class Notebook:
@@ -61,19 +68,13 @@ class Notebook:
         self.tab.wait_for_function(STARTED)
         self.tab.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.tab.wait_for_function(f"({LEFT})() === 0 || ({FAILED})().length > 0")
-        return self.tab.evaluate(FAILED)
+        failed: list[str] = self.tab.evaluate(FAILED)
+        return failed
 
     def run(self, cell: str, source: str = "") -> str:
         """Run one cell, with another source if one is given; return what it shows, as text."""
         self.tab.wait_for_function(STARTED)
-        self.tab.evaluate(
-            "([id, source]) => {%s const at = model.cells.findIndex(cell => cell.id === id);"
-            "model.cells[at].execution_count = null; if (source) model.cells[at].setSource(source);"
-            "const content = window.jupyterapp.shell.currentWidget.content;"
-            "content.deselectAll(); content.activeCellIndex = at;"
-            "window.jupyterapp.commands.execute('notebook:run-cell')}" % MODEL,
-            [cell, source],
-        )
+        self.tab.evaluate(RUN, [cell, source])
         self.tab.wait_for_function(f"({OUTPUTS})({json.dumps(cell)}) !== null")
         shown = self.tab.evaluate(OUTPUTS, cell)
         return "".join(

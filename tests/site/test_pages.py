@@ -28,7 +28,10 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.links, self.loads, self.ids, self.mute = [], [], [], []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.mute: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
@@ -44,9 +47,9 @@ class Page(HTMLParser):
             self.loads.append("a script")
         told = got.get("alt") if tag == "img" else got.get("aria-label")
         if tag == "img" or (tag == "svg" and got.get("role") == "img"):
-            self.mute += [] if told else [self.get_starttag_text()[:80]]
+            self.mute += [] if told else [str(self.get_starttag_text())[:80]]
         if tag == "svg" and got.get("role") != "img":
-            self.mute.append(self.get_starttag_text()[:80])
+            self.mute.append(str(self.get_starttag_text())[:80])
 
 
 @cache
