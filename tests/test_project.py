@@ -82,7 +82,15 @@ def test_the_pins_satisfy_what_is_asked_for(python: str, system: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-classroom.txt", "requirements-browser.txt"]
+    "name",
+    [
+        "requirements.txt",
+        "requirements-browser.txt",
+        "requirements-classroom.txt",
+        "requirements-hub.txt",
+        "requirements-lite.txt",
+        "requirements-site.txt",
+    ],
 )
 def test_every_pin_is_hashed_and_no_line_names_a_place(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
