@@ -37,6 +37,16 @@ def test_the_text_has_every_number_and_the_picture_is_the_same_twice():
     assert shown["image/png"] == chart._repr_mimebundle_()["image/png"]
 
 
+def test_without_matplotlib_a_drawing_of_ours_has_every_number(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    chart = counts(THERE_AND_BACK, "6.3", "6.5")
+    shown = chart._repr_mimebundle_()
+    assert set(shown) == {"text/plain", "text/html", "image/svg+xml"}
+    assert shown["text/plain"] == repr(chart)
+    for told in ("●✖ 1", "●✖ 3", "● 3", "✖ 2"):
+        assert f">{told}</text>" in shown["image/svg+xml"]
+
+
 def test_the_text_needs_no_matplotlib():
     code = (
         "import sys; from vmakernel.charts import history; repr(history());"

@@ -23,11 +23,10 @@ from typing import Any, Final
 import nbformat
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
-from traitlets.config import Config
 
 from tools.lessons import table
 from tools.twins import folded, overview, slug, states, twin
-from vmakernel import live
+from vmakernel import live, progress
 from vmakernel.toggle_lab import LEGEND, SITUATIONS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -68,6 +67,7 @@ def _no_kernel() -> None:
         raise live.Unsupported("a page has no kernel to ask")
 
     live._check_platform = no_kernel
+    os.environ[progress.VARIABLE] = ""  # and no learner
 
 
 def _read(path: Path) -> NotebookNode:
@@ -96,11 +96,8 @@ def _notebook(path: Path, notebook: NotebookNode, with_lite: bool) -> str:
             (f"{up}lite/notebooks/index.html?path={name.as_posix()}", "Run it in your browser")
         )
     head, foot = _frame(_title(notebook), up, ways)
-    config = Config(HTMLExporter={"exclude_anchor_links": True})
     exporter = HTMLExporter(  # type: ignore[no-untyped-call, unused-ignore]
-        config=config,
-        template_name="page",
-        extra_template_basedirs=[str(ROOT / "tools/web")],
+        template_name="page", extra_template_basedirs=[str(ROOT / "tools/web")]
     )
     html, _ = exporter.from_notebook_node(notebook, {"page": {"head": head, "foot": foot}})
     return _readable(_linked(html, name))
@@ -167,6 +164,8 @@ def _readable(html: str) -> str:
     html = re.sub(
         r"<table", '<div class="wide" tabindex="0" role="group" aria-label="Table"><table', html
     )
+    html = re.sub(r'<a class="anchor-link".*?</a>', "", html)  # headings keep their ids
+    html = re.sub(r"<th\b[^>]*>\s*</th>", "<td></td>", html)  # the head of nothing is no head
     return html.replace("</table>", "</table></div>")
 
 

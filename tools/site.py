@@ -85,7 +85,7 @@ def _python() -> str:
 
 def can_pack() -> bool:
     """Tell whether the environment's Python is new enough for the live course."""
-    return run("pyodide_lock.spec") == 0
+    return run("jupyterlite_pyodide_kernel.constants") == 0
 
 
 def build(*, live: bool) -> int:

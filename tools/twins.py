@@ -1,11 +1,12 @@
 """What a page without a kernel shows in the place of a widget: all its states, or before and after.
 
-`twin()` knows each widget of the course; for one it does not know, the picture it shows now. A
-widget that has a `page` of its own, as HTML, is asked for that.
+A widget that `twin()` does not know is asked for its `page`, as HTML; without one, the output that
+is stored stands.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import singledispatch
 from html import escape
@@ -19,6 +20,7 @@ from vmakernel.kernels import MOMENTS, Removal, kernel
 from vmakernel.layout import strip
 from vmakernel.lesson import Here
 from vmakernel.plane_widget import PlaneLab, placed
+from vmakernel.quiz_widgets import Quiz, Quizzes
 from vmakernel.toggle_lab import LABELS, LEGEND, SITUATIONS, ToggleLab
 
 BOARD: Final = "../lab/index.html"
@@ -42,10 +44,25 @@ def folded(summary: str, inside: str, opened: bool = False) -> str:
 @singledispatch
 def twin(shown: object) -> str:
     """Return HTML that stands for `shown` on a page; empty where what is stored will do."""
-    page = getattr(shown, "page", "")
-    if page:
-        return str(page)
-    return shown.svg if isinstance(shown, widgets.Panel) else ""
+    return str(getattr(shown, "page", ""))
+
+
+@twin.register
+def _quiz(shown: Quiz) -> str:
+    right = "".join([f"<li>{code(one)}</li>" for one in shown.question.key])
+    return shown.html + folded(
+        "The answer", f"<ul>{right}</ul><p>{code(shown.question.because)}</p>"
+    )
+
+
+@twin.register
+def _quizzes(shown: Quizzes) -> str:
+    return "<hr>".join(map(twin, shown.quizzes))
+
+
+def code(text: str) -> str:
+    """Return text as HTML, with `code` set as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 @twin.register
@@ -162,5 +179,5 @@ def states(name: str) -> Iterator[tuple[str, str]]:
         parts = []
         for moment in MOMENTS:
             lab.choose(moment=moment)
-            parts.append(f"<h3>{escape(label(moment))}</h3>{lab.view.value}")
+            parts.append(f"<h2>{escape(label(moment))}</h2>{lab.view.value}")
         yield who, "".join(parts).replace(f"<p><small>{LEGEND}</small></p>", "")
