@@ -190,7 +190,7 @@ def check_python() -> None:
 def lab(flags: list[str]) -> int:
     """Open the lessons in JupyterLab: this computer only, token on."""
     make_environment()
-    quiet_settings()
+    choose_settings()
     trust(own_lessons())
     command = [str(PYTHON), "-m", "jupyterlab", *LAB]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -202,12 +202,20 @@ def lab(flags: list[str]) -> int:
     return run(*command, *flags)
 
 
-def quiet_settings() -> None:
-    """Turn off the news pop-up and the update check, unless the reader has chosen otherwise."""
-    settings = STATE / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    if not settings.exists():
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n', encoding="utf-8")
+# A notebook that was saved shows its widgets as they were left, also after their kernel is gone.
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
+}
+
+
+def choose_settings() -> None:
+    """Write JupyterLab's settings for the course, where the reader has not chosen any."""
+    for name, chosen in SETTINGS.items():
+        settings = STATE / f"settings/{name}.jupyterlab-settings"
+        if not settings.exists():
+            settings.parent.mkdir(parents=True, exist_ok=True)
+            settings.write_text(json.dumps(chosen) + "\n", encoding="utf-8")
 
 
 def own_lessons() -> list[Path]:
