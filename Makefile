@@ -5,13 +5,16 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test work test-slow bench update notebooks lock clean
+.PHONY: lab test test-browser work test-slow bench update notebooks lock clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
 
 test:           ## form, types, engine, recorded decisions, every notebook
 	@$(PYTHON) tools/course.py test
+
+test-browser:   ## every notebook and every control in JupyterLab, with Chromium
+	@$(PYTHON) tools/course.py test-browser
 
 work:           ## copy the exercises into work/; what is there is kept
 	@$(PYTHON) tools/course.py work
@@ -36,6 +39,9 @@ lock:           ## maintainers: pin what pyproject.toml asks for (needs uv; LOCK
 	@uv pip compile --quiet pyproject.toml --extra classroom \
 		--universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements-classroom.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --group browser --constraints requirements.txt \
+		--universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-browser.txt $(LOCK_FLAGS)
 
 clean:          ## remove what the commands made; your notebooks, mine/ and .jupyter/ stay
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -29,6 +29,7 @@ MINE = ROOT / "mine"
 USAGE = """\
 python3 tools/course.py lab [FLAG ...]                 open the lessons in JupyterLab
 python3 tools/course.py test                           check everything
+python3 tools/course.py test-browser                   use every notebook in JupyterLab (Chromium)
 python3 tools/course.py work                           copy the exercises to work/, yours are kept
 python3 tools/course.py update                         fetch newer lessons; yours are kept
 python3 tools/course.py notebooks [--check] [FILE ...] run lessons anew, store what they show"""
@@ -57,11 +58,18 @@ CHECKS = [
         "--numprocesses=auto",
         "--dist=loadfile",
         *NOTEBOOK_TESTS,
+        "--ignore=tests/browser",
         "tests",
         "notebooks",
         "exercises/solutions",
     ],
 ]
+
+
+NOT_INSTALLED = (
+    "The packages could not be installed, for the reason above: "
+    "check that this computer is online, then run the same command again."
+)
 
 
 class Trouble(Exception):
@@ -127,18 +135,20 @@ def make_environment() -> None:
         create(uv)
     else:
         print("Bringing the environment in .venv up to date ...", flush=True)
-    pip = [uv, "pip"] if uv else [str(PYTHON), "-m", "pip"]
-    install = [*pip, "install", "--quiet", *(["--python", str(PYTHON)] if uv else [])]
-    # The reader's own mirror, proxy and download cache; and uv trusts what the system trusts.
-    theirs = {"UV_SYSTEM_CERTS": "true", **os.environ}
+    install, theirs = installer(uv)
     if run(*install, "--require-hashes", "-r", "requirements.txt", env=theirs):
-        raise Trouble(
-            "The packages could not be installed, for the reason above: "
-            "check that this computer is online, then run the same command again."
-        )
+        raise Trouble(NOT_INSTALLED)
     if run(*install, "--no-deps", "--no-build-isolation", "--editable", ".", env=theirs):
         raise Trouble("vmakernel itself could not be installed, for the reason above.")
     READY.write_text(json.dumps(wanted), encoding="utf-8")
+
+
+def installer(uv: str | None) -> tuple[list[str], dict[str, str]]:
+    """Give the command that installs packages into .venv, and the variables to run it under."""
+    pip = [uv, "pip"] if uv else [str(PYTHON), "-m", "pip"]
+    # The reader's own mirror, proxy and download cache; and uv trusts what the system trusts.
+    theirs = {"UV_SYSTEM_CERTS": "true", **os.environ}
+    return [*pip, "install", "--quiet", *(["--python", str(PYTHON)] if uv else [])], theirs
 
 
 def recipe() -> dict[str, str]:
@@ -254,6 +264,16 @@ def test() -> int:
     return 1 if failed else 0
 
 
+def test_browser() -> int:
+    """Use every notebook in JupyterLab as a reader would; pictures of it go to dist/browser/."""
+    make_environment()
+    if not has("playwright"):
+        install, theirs = installer(shutil.which("uv"))
+        if run(*install, "--require-hashes", "-r", "requirements-browser.txt", env=theirs):
+            raise Trouble(NOT_INSTALLED)
+    return module("pytest", "-p", "no:cacheprovider", "tests/browser")
+
+
 def notebooks(arguments: list[str]) -> int:
     """Give the lessons their form, run them anew and store what they show."""
     make_environment()
@@ -319,8 +339,9 @@ def main(arguments: list[str]) -> int:
             return lab(rest)
         if command == "notebooks":
             return notebooks(rest)
-        if command in ("test", "update", "work") and not rest:
-            return {"test": test, "update": update, "work": work}[command]()
+        plain = {"test": test, "test-browser": test_browser, "update": update, "work": work}
+        if command in plain and not rest:
+            return plain[command]()
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 2

@@ -152,6 +152,7 @@ def told(one: Kernel, step: Step) -> str:
 MARGIN: Final = 8
 PLAIN_WIDTH: Final = 372  # of a sheet on which nothing asks for more
 WIDEST: Final = 720
+SMALLEST: Final = 0.8  # of its size; a page that has less room scrolls
 MOST_CELLS: Final = 60  # in one row of picture()
 MOST_ROWS: Final = 40
 
@@ -425,7 +426,8 @@ class Sheet:
         twin, newline = escape(text), "\n"
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="vk" role="img" width="{width}" '
-            f'height="{height}" viewBox="0 0 {width} {height}"\naria-label="{twin}">\n'
+            f'height="{height}" viewBox="0 0 {width} {height}" '
+            f'style="min-width:{round(width * SMALLEST)}px"\naria-label="{twin}">\n'
             f"<title>{escape(title, quote=False)}</title>"
             f"<desc>{twin}</desc>\n<style>{STYLE}</style>\n{newline.join(self.parts)}\n</svg>"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import shutil
 import statistics
@@ -69,9 +70,7 @@ def context(browser: Browser, asked: list[str]) -> Iterator[BrowserContext]:
     """What a reader has open; all its requests are written down."""
     opened = browser.new_context(viewport={"width": 1280, "height": 900})
     opened.on("request", lambda request: asked.append(request.url))
-    opened.on(
-        "page", lambda page: page.on("websocket", lambda socket: asked.append(socket.url))
-    )
+    opened.on("page", lambda page: page.on("websocket", lambda socket: asked.append(socket.url)))
     opened.set_default_timeout(60_000)
     yield opened
     opened.close()
@@ -81,6 +80,13 @@ def context(browser: Browser, asked: list[str]) -> Iterator[BrowserContext]:
 def lab(context: BrowserContext, address: str) -> Lab:
     """JupyterLab in a tab."""
     return Lab(context, address)
+
+
+@pytest.fixture(scope="session")
+def axe(browser: Browser) -> str:
+    """The text of axe-core."""
+    package = importlib.resources.files("axe_playwright_python")
+    return (package / "axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +119,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     lines = ["seconds a notebook, with its setting up"]
     for notebook, parts in SECONDS.items():
         lines.append(f"  {notebook:36} {sum(parts.values()):6.1f}")
-    lines += ["", "milliseconds from click or key to picture", f"  {'widget':36} {'n':>5} {'p50':>6} {'p95':>6}"]
+    lines += [
+        "",
+        "milliseconds from click or key to picture",
+        f"  {'widget':36} {'n':>5} {'p50':>6} {'p95':>6}",
+    ]
     for widget, took in sorted(TIMES.items()):
         ninety_five = statistics.quantiles(took, n=20)[-1] if len(took) > 1 else took[0]
         lines.append(

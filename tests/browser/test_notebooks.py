@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser import walk
 from tests.browser.jupyter import Lab, Notebook
-from tests.browser.twin import Pair, twins
+from tests.browser.twin import OUTER, Pair, twins
 from tools import course
 
 FOUND: Final = [
@@ -18,7 +18,6 @@ FOUND: Final = [
     for folder in ("notebooks", "exercises")
     for path in sorted((course.ROOT / folder).glob("*.ipynb"))
 ]
-OUTER: Final = ".vk-panel:not(.vk-panel .vk-panel)"
 
 
 class Opened:
@@ -36,12 +35,7 @@ class Opened:
         """Every widget in the page, with its twin."""
         if self._pairs is None:
             panels = self.notebook.panel.locator(OUTER)
-            cells = panels.evaluate_all(
-                """(panels) => {
-                    const cells = window.jupyterapp.shell.currentWidget.content.widgets;
-                    return panels.map(one => cells.find(it => it.node.contains(one)).model.id);
-                }"""
-            )
+            cells = self.notebook.holders(panels)
             made = twins(course.ROOT / self.path, cells)
             assert [one.cell for one in made] == cells
             self._pairs = [Pair(one.panel, panels.nth(at)) for at, one in enumerate(made)]
@@ -52,6 +46,9 @@ class Opened:
 def opened(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Opened]:
     """A notebook after all its cells ran; its kernel is ended afterwards."""
     one = Opened(lab, request.param)
+    following = FOUND[FOUND.index(request.param) + 1 :]
+    if following:
+        lab.prepare(following[0].as_posix())
     yield one
     one.notebook.close()
 
@@ -80,3 +77,36 @@ def test_by_mouse(opened: Opened, times: dict[str, list[float]]) -> None:
         times[type(pair.panel).__name__] += pair.times
         pair.times.clear()
     assert opened.lab.wrong == []
+
+
+def test_by_keyboard_alone(opened: Opened, used: set[type]) -> None:
+    # One of a kind is enough: what is asked is whether the keys reach it, and stay with it.
+    for pair in opened.pairs:
+        if type(pair.panel) in used:
+            continue
+        used.add(type(pair.panel))
+        cells = opened.notebook.count()
+        opened.notebook.stand_before(pair.there)
+        assert walk.by_keyboard(pair) >= len(pair.controls)
+        assert opened.notebook.count() == cells, "a key was a command to JupyterLab"
+    assert opened.lab.wrong == []
+
+
+@pytest.fixture(scope="session")
+def used() -> set[type]:
+    """The kinds of widget that were used by keyboard."""
+    return set()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_is_accessible(opened: Opened, theme: str, axe: str) -> None:
+    with opened.notebook.theme(theme):
+        opened.notebook.photograph(f"{opened.path.stem}-{theme}")
+        assert opened.notebook.violations(axe) == []
+
+
+@pytest.mark.parametrize("width", [400, 640])
+def test_nothing_is_cut_on_a_narrow_screen_or_at_twice_the_size(opened: Opened, width: int) -> None:
+    with opened.notebook.wide(width):
+        opened.notebook.photograph(f"{opened.path.stem}-{width}")
+        assert opened.notebook.cut() == []

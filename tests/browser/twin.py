@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 20  # until a page shows a change; more than ever comes, even on a busy machine
 
+OUTER: Final = ".vk-panel:not(.vk-panel .vk-panel)"
+
 # In the page: what a panel shows, in the form of shown() below.
 LOOK: Final = """
 (panel) => {
@@ -194,14 +196,14 @@ class Pair:
         """All controls, as they stand in the page."""
         return [one for one in parts(self.panel.box) if kind(one)]
 
-    def agree(self, done: str) -> None:
+    def agree(self, done: str, seconds: float = SECONDS) -> None:
         """Wait until the page shows what the twin holds; fail if it does not."""
         wanted = shown(self.panel)
         page = self.there.page
         handle = self.there.element_handle()
         what = f"([panel, wanted]) => ({COMPARE})(panel, wanted) === ''"
         try:
-            page.wait_for_function(what, arg=[handle, wanted], timeout=SECONDS * 1000)
+            page.wait_for_function(what, arg=[handle, wanted], timeout=seconds * 1000)
         except Exception as late:
             said = self.there.evaluate(COMPARE, wanted)
             raise AssertionError(f"after {done}: {said}") from late

@@ -125,7 +125,8 @@ class Keys:
                     + ' .widget-text input, textarea';
                 const at = [...panel.querySelectorAll(query)].findIndex(
                     one => one.contains(document.activeElement));
-                if (at < 0) return null;
+                // A slider's number can be typed as well; the handles are what is walked.
+                if (at < 0 || document.activeElement.isContentEditable) return null;
                 const group = [...panel.querySelectorAll(query)][at];
                 const inner = [...group.querySelectorAll('input, [role=slider]')];
                 return [at, Math.max(0, inner.indexOf(document.activeElement))];
@@ -159,7 +160,9 @@ def by_keyboard(pair: Pair, presses: int = 200) -> int:
         used.append(here)
         use(keys, pair.controls[here[0]], here[1])
     met = {at for at, _ in used}
-    left = [names(one) for at, one in enumerate(pair.controls) if at not in met and not one.disabled]
+    left = [
+        names(one) for at, one in enumerate(pair.controls) if at not in met and not one.disabled
+    ]
     assert left == [], f"Tab never comes to {left}"
     return len(used)
 
