@@ -313,7 +313,7 @@ def tally(stories: Sequence[Prediction], at: int = -1) -> str:
     names = [name for name, _ in scenario.segments]
     counts = ["VMAs", *[f"nattch of {name}" if names[1:] else "nattch" for name in names]]
     heads = [_cell("th", call_name(scenario, column), column == at) for column in columns]
-    rows = [f"<th></th>{''.join(heads)}"]
+    rows = [f"<td></td>{''.join(heads)}"]
     for seen, versions in shared.items():
         for count, texts in zip(counts, seen, strict=True):
             cells = [_cell("td", text, column == at) for column, text in enumerate(texts)]

@@ -6,7 +6,9 @@ A face. matplotlib is imported when a chart is shown, so that the text beside it
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, Final
 
 from vmakernel.call_pictures import predictions, read
@@ -53,7 +55,11 @@ class Chart:
         return out.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, Any]:
-        return {"text/plain": repr(self), "image/png": self.png()}
+        png = self.png()
+        # JupyterLab shows image/png without an alt text.
+        source = f"data:image/png;base64,{b64encode(png).decode()}"
+        html = f'<img alt="{escape(repr(self))}" style="max-width:none" src="{source}">'
+        return {"text/plain": repr(self), "text/html": html, "image/png": png}
 
 
 def history(versions: Sequence[str] = VERSIONS) -> Chart:

@@ -342,6 +342,19 @@ class Notebook:
         found = self.page.evaluate(AXE)
         return [f"{one['id']}: {one['target']}: {one['said']}" for one in found]
 
+    def moving(self) -> list[str]:
+        """Give what of our outputs moves although the reader asked for less of that."""
+        self.page.emulate_media(reduced_motion="reduce")
+        found: list[str] = self.panel.locator(".jp-OutputArea-output *").evaluate_all(
+            """(all) => all.filter(one => {
+                const style = getComputedStyle(one);
+                return parseFloat(style.animationDuration) > 0
+                    || parseFloat(style.transitionDuration) > 0;
+            }).map(one => one.outerHTML.slice(0, 80))"""
+        )
+        self.page.emulate_media(reduced_motion="no-preference")
+        return found
+
     def cut(self) -> list[str]:
         """Give what of our text and outputs is cut off, or too small to read."""
         found: list[str] = self.panel.evaluate(CUT)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser import walk
 from tests.browser.jupyter import Lab, Notebook, foreign
-from tests.browser.twin import OUTER, Pair, twins
+from tests.browser.twin import OUTER, Pair, kind, twins
 from tools import course
 from vmakernel.exercise import Exercise, Feedback, find, grade
 
@@ -127,7 +127,7 @@ def test_a_saved_lesson_shows_its_widgets_as_they_were_left_after_their_kernel_i
 
 def answer(pair: Pair) -> None:
     """Choose an answer and commit to it, in the page and here."""
-    options = next(one for one in pair.controls if walk.kind(one) == "radio")
+    options = next(one for one in pair.controls if kind(one) == "radio")
     button = walk.button_after(pair, options)
     assert button is not None
     for one, value in ((options, 1), (button, None)):
@@ -192,20 +192,6 @@ def test_requests_and_sockets_are_written_down(lesson: Notebook, asked: list[str
         assert foreign(other)
     for own in ("http://127.0.0.1:8888/lab", "data:,", "blob:http://127.0.0.1/x"):
         assert not foreign(own)
-
-
-def test_motion_is_reduced_where_a_reader_asks_for_it(lesson: Notebook) -> None:
-    lesson.page.emulate_media(reduced_motion="reduce")
-    moving = lesson.panel.locator(".jp-OutputArea-output *").evaluate_all(
-        """(all) => all.filter(one => {
-            const style = getComputedStyle(one);
-            return style.animationName !== 'none' && parseFloat(style.animationDuration) > 0
-                || parseFloat(style.transitionDuration) > 0;
-        }).map(one => one.outerHTML.slice(0, 80))"""
-    )
-    lesson.page.emulate_media(reduced_motion="no-preference")
-
-    assert moving == []
 
 
 def test_the_copy_is_served_and_nothing_tracked_changes(home: Path) -> None:

@@ -103,6 +103,7 @@ def test_it_is_accessible(opened: Opened, theme: str, axe: str) -> None:
     with opened.notebook.theme(theme):
         opened.notebook.photograph(f"{opened.path.stem}-{theme}")
         assert opened.notebook.violations(axe) == []
+        assert opened.notebook.moving() == []
 
 
 @pytest.mark.parametrize("width", [400, 640])
