@@ -178,8 +178,12 @@ class PlaneLab(Panel):
         self.base = base
         self.before = _box("test before (asks next)")
         self.after = _box("test after (asks prev)")
-        goes = {f"ask who would go: {asked}": str(asked) for asked in Removal}
-        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "17em"})
+        self.removed = ipywidgets.Dropdown(
+            options=[str(asked) for asked in Removal],
+            description="ask who would go",
+            style={"description_width": "initial"},
+            layout={"width": "17em"},
+        )
         self.mixed = _box("->close on any VMA, as no driver has it (takes a moment)")
         self.view = ipywidgets.HTML()
         self.before.value = True

@@ -37,6 +37,7 @@ STYLE: Final = (
     # A picture does not get too small to read: on a narrow screen it scrolls.
     ".vk-panel .widget-html{overflow:visible}.vk-panel .widget-html-content{overflow-x:auto}"
     ".vk-panel .widget-hbox{flex-wrap:wrap}.vk-panel .jupyter-widgets{max-width:100%}"
+    ".vk-panel .widget-checkbox,.vk-panel .widget-label-basic{height:auto;white-space:normal}"
     "@media(prefers-reduced-motion:reduce){.vk-panel *{transition:none!important}}"
     ".vk-panel p,.vk-panel ul{margin:.25em 0;line-height:1.4}.vk-panel ul{padding-left:1.2em}"
     ".vk-panel .vk-mono,.vk-panel .vk-mono label,.vk-panel .vk-mono input,.vk-panel code,"
