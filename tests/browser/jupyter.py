@@ -113,7 +113,7 @@ def server(home: Path) -> Iterator[str]:
 
 def address(told: Path, running: subprocess.Popen[bytes]) -> str:
     """Wait until Jupyter has written where it listens."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while running.poll() is None and time.monotonic() < end:
         try:
             return str(json.loads(told.read_text(encoding="utf-8"))["url"])
@@ -205,6 +205,20 @@ class Notebook:
                 await Promise.race([app.commands.execute('notebook:run-all-cells'), late]);
             }""",
             SECONDS,
+        )
+        self.drawn()
+
+    def drawn(self) -> None:
+        """Wait until every widget that a cell shows is in the page."""
+        self.page.wait_for_function(
+            """() => window.jupyterapp.shell.currentWidget.content.widgets.every(cell => {
+                if (cell.model.type !== 'code') return true;
+                const meant = cell.model.outputs.toJSON().filter(
+                    one => one.data?.['application/vnd.jupyter.widget-view+json']);
+                const there = '.jp-OutputArea-output .jupyter-widgets';
+                return cell.node.querySelectorAll(
+                    `${there}:not(.jupyter-widgets .jupyter-widgets)`).length >= meant.length;
+            })"""
         )
 
     def run_cell(self, name: str, source: str | None = None) -> None:

@@ -109,5 +109,6 @@ def test_it_is_accessible(opened: Opened, theme: str, axe: str) -> None:
 @pytest.mark.parametrize("width", [400, 640])
 def test_nothing_is_cut_on_a_narrow_screen_or_at_twice_the_size(opened: Opened, width: int) -> None:
     with opened.notebook.wide(width):
-        opened.notebook.photograph(f"{opened.path.stem}-{width}")
+        if width == 400:
+            opened.notebook.photograph(f"{opened.path.stem}-{width}")
         assert opened.notebook.cut() == []

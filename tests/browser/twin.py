@@ -72,7 +72,12 @@ COMPARE: Final = """
         if (said) return said;
     }
     for (const [at, one] of html.entries())
-        if (now.html[at] !== one) return differ(`HTML ${at}`, now.html[at], one);
+        if (now.html[at] !== one) {
+            let from = 0;
+            while (now.html[at][from] === one[from]) from += 1;
+            const around = (text) => text.slice(Math.max(0, from - 60), from + 100);
+            return differ(`HTML ${at}`, around(now.html[at]), around(one));
+        }
     return '';
 }
 """.replace("LOOK", LOOK.strip())
