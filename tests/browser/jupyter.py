@@ -108,7 +108,11 @@ def server(home: Path) -> Iterator[str]:
             yield address(home / f".jupyter/runtime/jpserver-{running.pid}.json", running)
         finally:
             running.terminate()
-            running.wait(20)
+            try:
+                running.wait(30)
+            except subprocess.TimeoutExpired:  # it may still be ending kernels
+                running.kill()
+                running.wait()
 
 
 def address(told: Path, running: subprocess.Popen[bytes]) -> str:
