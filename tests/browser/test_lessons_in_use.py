@@ -53,8 +53,7 @@ def says(notebook: Notebook, one: Exercise, code: str) -> str:
     """Put an answer in, run both cells, and give what the check shows."""
     notebook.run_cell(f"{one.id}-answer", code)
     notebook.run_cell(f"{one.id}-check")
-    said: str = notebook.cell(f"{one.id}-check").locator(".jp-OutputArea").inner_text()
-    return said
+    return notebook.cell(f"{one.id}-check").locator(".jp-OutputArea").inner_text()
 
 
 def in_page(feedback: Feedback) -> list[str]:

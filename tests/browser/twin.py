@@ -158,7 +158,7 @@ def kind(one: ipywidgets.Widget) -> str:
     kinds = {
         "check": ipywidgets.Checkbox,
         "radio": ipywidgets.RadioButtons,
-        "choice": ipywidgets.Dropdown,
+        "choice": (ipywidgets.Dropdown, ipywidgets.Select),
         "slider": (ipywidgets.IntSlider, ipywidgets.IntRangeSlider),
         "button": ipywidgets.Button,
         "text": (ipywidgets.Text, ipywidgets.Textarea),
