@@ -528,9 +528,11 @@ def same(a: Kernel, b: Kernel, *, uniform: bool = True) -> bool:
     """True where no configuration ends differently under two kernels. Raises Stopped."""
     a, b = guarded(a), guarded(b)
     # Most differ somewhere in the classes of one of them, which are fewer.
-    if not all(_alike(a, b, one.example) for one in _classes(a, uniform=uniform)):
+    own = _classes(a, uniform=uniform)
+    if not all(_alike(a, b, one.example) for one in own):
         return False
-    return all(_alike(a, b, one.example) for one in _classes(a, b, uniform=uniform))
+    shared = _classes(a, b, uniform=uniform)
+    return shared is own or all(_alike(a, b, one.example) for one in shared)
 
 
 def _alike(a: Kernel, b: Kernel, configuration: Configuration) -> bool:

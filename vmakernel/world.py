@@ -415,11 +415,11 @@ def classes(*kernels: Kernel, uniform: bool = True, themes: bool = False) -> tup
 
 
 def asked_by(*kernels: Kernel) -> tuple[Kernel, ...]:
-    """Return the kernels to ask which neighbours match: these, without their close tests."""
+    """Return the kernels to ask which neighbours match: these, without their close tests, once."""
     asked = [free(one) for one in kernels]
     # A learner's predicate may take what no kernel takes.
     asked += [free(one).with_own(one.own) for one in kernels if one.own is not None]
-    return tuple(asked)
+    return tuple(dict.fromkeys(asked))
 
 
 @lru_cache(maxsize=32)
