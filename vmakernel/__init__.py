@@ -12,7 +12,7 @@ Explore:    guard, own, world, explore, programs, shortest, draft
 Faces:      draw, course_map, call_pictures, lesson, charts, widgets, toggle_lab
 Controls:   call_widgets, plane_widget, __main__
 Exercises:  progress, judges, exercise, practice, sealed, classroom
-Quizzes:    quiz, quiz_widgets
+Quizzes:    quiz, quiz_widgets, card
 """
 
 from vmakernel.flags import NotationError
