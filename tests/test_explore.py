@@ -261,8 +261,10 @@ def test_judgements_count_what_brute_force_counts():
             counted["allowed"] += outcome.merged
             counted["losable"] += bool(unhindered.lost)
             counted["lost"] += bool(outcome.lost)
-            counted["savable"] += bool(safe)
-            counted["saved"] += bool(safe) and outcome.merged
+            concerned = (*unhindered.grown, *unhindered.shrunk, *unhindered.removed)
+            savable = bool(safe) and any(vma.has_close for vma in concerned)
+            counted["savable"] += savable
+            counted["saved"] += savable and outcome.merged
             counted["refused"] += bool(safe) and not outcome.merged
             if safe and outcome.merged and not outcome.lost:
                 counted["halved"] += len(outcome.removed) < max(safe)
@@ -273,6 +275,16 @@ def test_judgements_count_what_brute_force_counts():
                 claimed[name] += known.size * holds
         assert claimed == counted
         assert bool(counted["halved"]) == (version == "6.3")
+
+
+def test_lots_would_show_a_class_that_is_wrong(monkeypatch):
+    old, new = kernel("6.3"), kernel("6.5")
+    drawn = explore.lots(old, new, 300)
+    assert (drawn.drawn, drawn.odd) == (300, ())
+    assert drawn.merging > 3
+    (merging, *_) = [c for c in classes(old, new) if c.example.decide(new).merged]
+    monkeypatch.setattr(explore, "key_of", lambda one, asked: merging.key)
+    assert len(explore.lots(old, new, 50).odd) > 10
 
 
 def test_witnesses_of_a_judgement_replay():
@@ -295,6 +307,8 @@ def test_the_plane_holds_history_and_every_toggle():
     none = next(point for point in points if point.kernel.rule.name == "none")
     assert (none.loss, none.permission) == (1.0, 1.0)
     assert all(0 <= point.loss <= 1 and 0 <= point.permission <= 1 for point in points)
+    both = [point for point in points if point.kernel.rule.name == "before + after"]
+    assert [(point.saved, point.permission) for point in both] == [(0, 0.0)]
     assert explore.plane_table(points).count("\n") == len(points) + 1
 
 

@@ -100,6 +100,12 @@ class Group(NamedTuple):
             return "newly_allowed"
         return "changed" if self.after.grows else "newly_refused"
 
+    @property
+    def told_after(self) -> str:
+        """What becomes of it after the change, in words."""
+        same = self.before == self.after
+        return "the same VMAs, other anon_vma or flags" if same else str(self.after)
+
     def as_json(self) -> dict[str, Any]:
         """Return the group as what JSON can hold; who grows and vanishes is after the change."""
         return {
@@ -182,12 +188,11 @@ class Diff(NamedTuple):
             return self.sentences
         rows = [("would be", "before", "after", "configurations")]
         for group in self.groups:
-            same = group.before == group.after
             rows.append(
                 (
                     f"case {group.situation}" if group.situation else "-",
                     str(group.before),
-                    "the same VMAs, other anon_vma or flags" if same else str(group.after),
+                    group.told_after,
                     f"{group.size:,}",
                 )
             )
@@ -240,6 +245,31 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+class Lots(NamedTuple):
+    """Configurations drawn by lot, and what came of deciding each of them by itself."""
+
+    drawn: int
+    merging: int  # of them, something merges under one of the two kernels
+    odd: tuple[str, ...]  # scenarios of those that end otherwise than their class
+
+
+def lots(before: Kernel, after: Kernel, count: int = 1000) -> Lots:
+    """Hold `count` configurations, drawn by lot, against their classes; each time others."""
+    dice, small = random.Random(), world(before, after)
+    known = {one.key: one.example for one in classes(before, after)}
+    asked = asked_by(before, after)
+    merging, odd = 0, []
+    for _ in range(count):
+        one = small.sample(dice.choice(SHAPES), dice, alike=0.8)
+        like = known[key_of(one, asked)]
+        alone, claimed = [
+            [deed(each.decide(kernel)) for kernel in (before, after)] for each in (one, like)
+        ]
+        merging += any(what.grows for what in alone)
+        odd += [one.scenario] if alone != claimed else []
+    return Lots(count, merging, tuple(odd))
+
+
 # --- one kernel ----------------------------------------------------------------------------------
 
 
@@ -249,6 +279,7 @@ class Limits(NamedTuple):
     merges: bool  # without any close test something would merge
     loses: bool  # and a ->close would be lost
     safe: int | None  # how many VMAs can vanish at most with none lost; None: no merge is safe
+    close: bool  # one of those that would grow, shrink or vanish has ->close
 
 
 def limits(kernel: Kernel, configuration: Configuration) -> Limits:
@@ -260,7 +291,8 @@ def limits(kernel: Kernel, configuration: Configuration) -> Limits:
     full = _decide(unhindered, configuration)
     ways = [full, *[_decide(unhindered, way) for way in configuration.with_one_neighbour]]
     safe = [len(way.removed) for way in ways if way.merged and not way.lost]
-    return Limits(full.merged, bool(full.lost), max(safe, default=None))
+    close = any(vma.has_close for vma in full.before)
+    return Limits(full.merged, bool(full.lost), max(safe, default=None), close)
 
 
 @lru_cache(maxsize=32)
@@ -283,7 +315,7 @@ class Judgement(NamedTuple):
     allowed: int  # something does merge
     losable: int  # a ->close would be lost if there were no close test
     lost: int  # a ->close is lost
-    savable: int  # some merge is safe
+    savable: int  # somebody concerned has ->close, and some merge is safe all the same
     saved: int  # and something does merge
     refused: int  # some merge is safe, yet none happens
     halved: int  # a safe merge happens, yet a safe one would remove more VMAs
@@ -308,7 +340,10 @@ class Judgement(NamedTuple):
 
     @property
     def permission(self) -> float:
-        """The share of the configurations with a safe merge in which something merges, 0 to 1."""
+        """The share of the savable configurations in which something merges, 0 to 1.
+
+        Where nobody has ->close there is nothing for a close test to permit: those do not count.
+        """
         return self.saved / self.savable if self.savable else 1.0
 
     def as_json(self) -> dict[str, Any]:
@@ -331,7 +366,8 @@ class Judgement(NamedTuple):
             f"{'minimal' if self.minimal else 'not minimal'} "
             f"({self.configurations:,} configurations, {_WORLDS[self.uniform]})",
             f"  merges in {self.allowed:,} of {self.possible:,} that would merge without a close "
-            f"test, {self.saved:,} of {self.savable:,} with a safe merge",
+            "test;",
+            f"  where somebody has ->close: in {self.saved:,} of {self.savable:,} with a safe one",
         ]
         if self.safe:
             lines.append("  no VMA with ->close ever vanishes")
@@ -365,8 +401,9 @@ _NUMBERS: Final = Judgement._fields[2:-3]
 
 def facts(outcome: Outcome, limits: Limits) -> dict[str, bool]:
     """Return which numbers of a Judgement a configuration counts for."""
-    savable = limits.safe is not None
+    possible = limits.safe is not None
     worse = limits.safe is not None and len(outcome.removed) < limits.safe
+    savable = possible and limits.close
     return {
         "configurations": True,
         "possible": limits.merges,
@@ -375,7 +412,7 @@ def facts(outcome: Outcome, limits: Limits) -> dict[str, bool]:
         "lost": bool(outcome.lost),
         "savable": savable,
         "saved": savable and outcome.merged,
-        "refused": savable and not outcome.merged,
+        "refused": possible and not outcome.merged,
         "halved": outcome.merged and not outcome.lost and worse,
     }
 
@@ -458,7 +495,7 @@ def plane(base: str = "6.5", *, uniform: bool = True) -> list[Judgement]:
 
 def plane_table(points: Iterable[Judgement]) -> str:
     """Return points of the plane as a table."""
-    rows = [("kernel", "rule", "safe", "->close lost", "minimal", "safe merges done")]
+    rows = [("kernel", "rule", "safe", "->close lost", "minimal", "permissive")]
     for point in points:
         rows.append(
             (

@@ -11,11 +11,13 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from vmakernel import live, recorded
+from vmakernel import geometry, live, recorded
 from vmakernel.explain import Mark, Step, owed, questions, trace, verdict
 from vmakernel.kernels import Kernel, kernel
 from vmakernel.layout import strip
 from vmakernel.maps import Maps
+from vmakernel.patch import proposal
+from vmakernel.predicates import ask_sides
 from vmakernel.shortest import Progress, Search
 from vmakernel.vma import VMA
 
@@ -25,6 +27,7 @@ class Told:
 
     def __init__(self, rule: Kernel | str, scenario: str) -> None:
         self.kernel = kernel(rule) if isinstance(rule, str) else rule
+        self.scenario = scenario
         self.steps: list[Step] = trace(self.kernel, scenario)
         self.last = self.steps[-1]
 
@@ -116,6 +119,21 @@ def under(rule: Kernel | str, scenario: str) -> Told:
     Raises NotationError, SpaceError or UnknownKernel.
     """
     return Told(rule, scenario)
+
+
+def falls_short(told: Told) -> bool:
+    """True where a safe merge would have taken in more than the one that was made, if any.
+
+    Tried are the ways that the code of 6.12 has: with prev, with next or with both, as far as they
+    match. A way is safe if nobody who has ->close vanishes. `told`: one operation, new or modify.
+    """
+    asked, code = proposal(told.scenario), kernel("6.12:none")
+    prev, next, _ = ask_sides(code, asked)
+    ways = [geometry.take_prev(code, asked, prev, ())] if prev else []
+    ways += [geometry.take_next(code, asked, next, ())] if next else []
+    ways += [geometry.take_both(code, asked, prev, next, ())] if prev and next else []
+    best = max([1 + len(way.removed) for way in ways if not way.lost], default=0)
+    return best > (1 + len(told.last.removed) if told.merged else 0)
 
 
 def compare(*cases: int | str, close: str = "") -> str:

@@ -1,6 +1,6 @@
 """Safe and permissive: every rule as a point on a plane, and a lab that moves one of them.
 
-A face; previous: toggle_lab.py. explore.py judges the rules; this file only says where they lie.
+A face; previous: diff_widget.py. explore.py judges the rules; this file only says where they lie.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 import ipywidgets
 
 from vmakernel import draw
+from vmakernel.diff_widget import Witness, Witnesses
 from vmakernel.explore import Judgement, plane, plane_table
 from vmakernel.kernels import MOMENTS, Removal
 from vmakernel.widgets import Panel, guarded
 
-NEAR: Final = 0.02  # points closer than this, on both axes, share a mark
+NEAR: Final = 0.03  # points closer than this, on both axes, share a mark
 LEFT, WIDTH, HEIGHT, MARK = 56, 600, 240, 10
 _RING: Final = "fill:none;stroke:#d55e00;stroke-width:4"
 _HALO: Final = "paint-order:stroke;stroke:var(--paper);stroke-width:4"
@@ -41,7 +42,7 @@ class Spot(NamedTuple):
 
     @property
     def permissive(self) -> float:
-        """The share of the safe merges that are made, 0 to 1."""
+        """The share of the safe merges that are made where somebody has ->close, 0 to 1."""
         return self.points[0].permission
 
     @property
@@ -101,10 +102,12 @@ def plane_picture(points: Sequence[Judgement], mine: Judgement | None = None) ->
         sheet.text(x, low + 28, f"{share:.0%}", "vk-mid")
     sheet.text(right - 84, low + 44, "permissive →", "vk-small")
     story = [at(spot.safe, spot.permissive) for spot in found if spot.historic]
+    rising = [(x, y) for (x, y), (to, up) in pairwise(story) if abs(to - x) < MARK and up < y]
     for (x1, y1), (x2, y2) in pairwise(story):
         sheet.parts.append(f'<path d="M{x1} {y1}L{x2} {y2}" style="stroke-opacity:1"/>')
     for spot in found:
-        _mark(sheet, *at(spot.safe, spot.permissive), spot)
+        place = at(spot.safe, spot.permissive)
+        _mark(sheet, *place, spot, beside=place in rising)
     if mine is not None:
         x, y = at(1 - mine.loss, mine.permission)
         sheet.parts.append(f'<circle cx="{x}" cy="{y}" r="{MARK + 7}" style="{_RING}"/>')
@@ -118,13 +121,21 @@ def plane_picture(points: Sequence[Judgement], mine: Judgement | None = None) ->
     return sheet.picture(title, f"{title}: {'; '.join(told)}")
 
 
-def _mark(sheet: draw.Sheet, x: int, y: int, spot: Spot) -> None:
-    """Draw a spot: a square for rules of history, a circle for others, a letter in each."""
+def _mark(sheet: draw.Sheet, x: int, y: int, spot: Spot, *, beside: bool) -> None:
+    """Draw a spot: a square for rules of history, a circle for others, a letter in each.
+
+    `beside`: the words stand beside it, for a line leads up from it.
+    """
     style = _FILL[bool(spot.historic)]
     if spot.historic:
         words = " ".join([point.kernel.version for point in spot.historic])
         sheet.rect(x - MARK, y - MARK, 2 * MARK, 2 * MARK, f' class="vk-paper" style="{style}"')
-        _over_lines(sheet, x, y - MARK - 11, words, "vk-mid vk-small")
+        if beside:
+            _over_lines(sheet, x + 2 * MARK + 4, y + 4, words, "vk-small")
+        elif x < LEFT + 5 * MARK:  # beside the name of the axis
+            _over_lines(sheet, x - MARK, y - MARK - 11, words, "vk-small")
+        else:
+            _over_lines(sheet, x, y - MARK - 11, words, "vk-mid vk-small")
     else:
         sheet.parts.append(
             f'<circle cx="{x}" cy="{y}" r="{MARK}" style="stroke:var(--ink);{style}"/>'
@@ -143,7 +154,7 @@ def placed(point: Judgement) -> str:
     verdict = [word if holds else f"not {word}" for word, holds in _verdicts(point)]
     return (
         f"{point.kernel.rule.name} ({', '.join(verdict)}): {point.loss:.1%} of ->close lost, "
-        f"{point.permission:.1%} of safe merges made"
+        f"{point.permission:.1%} permissive"
     )
 
 
@@ -168,16 +179,21 @@ class PlaneLab(Panel):
         self.base = base
         self.before = _box("test before (asks next)")
         self.after = _box("test after (asks prev)")
-        goes = {f"ask who would go: {asked}": str(asked) for asked in Removal}
-        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "17em"})
+        self.removed = ipywidgets.Dropdown(
+            options=[str(asked) for asked in Removal],
+            description="ask who would go",
+            style={"description_width": "initial"},
+            layout={"width": "17em"},
+        )
         self.mixed = _box("->close on any VMA, as no driver has it (takes a moment)")
         self.view = ipywidgets.HTML()
+        self.against = Witnesses(drawn=True)
         self.before.value = True
         controls = (self.before, self.after, self.removed, self.mixed)
         for control in controls:
             control.observe(self._changed, "value")
         line = ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"})
-        self.show(line, self.message, self.view)
+        self.show(line, self.message, self.view, self.against.box)
         self._update()
 
     @guarded
@@ -196,9 +212,15 @@ class PlaneLab(Panel):
         self.picture = plane_picture(points, self.mine)
         self.view.value = (
             f'{self.picture.svg}<p role="status"><b>{escape(self.text)}</b></p>'
-            f"{''.join(map(self._witness, *zip(*self.witnesses, strict=True)))}"
             f"<details><summary>All of it as a table</summary><pre>{plane_table(points)}</pre>"
             "</details>"
+        )
+        self.against.set(
+            [
+                Witness(words, scenario, self.mine.kernel)
+                for words, scenario in self.witnesses
+                if scenario
+            ]
         )
 
     @property
@@ -208,12 +230,6 @@ class PlaneLab(Panel):
             ("It loses a ->close, for example here:", self.mine.unsafe_witness),
             ("It falls short of a safe merge, for example here:", self.mine.strict_witness),
         ]
-
-    def _witness(self, words: str, scenario: str) -> str:
-        if not scenario:
-            return ""
-        shown = draw.before_after(scenario, self.mine.kernel)
-        return f"<p>{escape(words)} <code>{escape(scenario)}</code></p>{shown.svg}"
 
     @property
     def svg(self) -> str:

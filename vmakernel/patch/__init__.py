@@ -1,7 +1,10 @@
 """Commit 714965ca8252 (v6.4) as a change to Python: `before.py`, `after.py`, and their diff.
 
-Both retell what matters for mappings that nobody has written to: no anon_vma, no memory policy.
-Left out, too: VM_SOFTDIRTY, which both versions ignore when they compare flags.
+`existing.py` is what became of it in v6.12 (01c373e9a5ce).
+
+All three retell what matters for mappings that nobody has written to: no anon_vma and no memory
+policy.
+Left out, too: VM_SOFTDIRTY, which these versions ignore when they compare flags.
 `agree` holds them against the engine, which retells all of it.
 """
 
@@ -12,13 +15,13 @@ from types import ModuleType
 
 from vmakernel.callers import propose
 from vmakernel.kernels import kernel
-from vmakernel.patch import after, before
+from vmakernel.patch import after, before, existing
 from vmakernel.predicates import Verdict, ask_next, ask_prev
 from vmakernel.replay import parse_scenario
 from vmakernel.space import AddressSpace
 from vmakernel.vma import VMA, Proposal
 
-__all__ = ["after", "agree", "before", "diff", "proposal"]
+__all__ = ["after", "agree", "before", "diff", "existing", "proposal"]
 
 
 def diff(context: int = 1) -> str:
