@@ -23,9 +23,10 @@ from tools.lessons import LESSONS, Wrong
 from tools.teaching import Lab, Step, predictions, shown
 from vmakernel import draw
 from vmakernel.card import Card
-from vmakernel.quiz import LETTERS
 
 FOLDER: Final = LESSONS.parent / "dist" / "slides"
+SHORT: Final = 3  # lines of code that are worth showing above what they give
+WIDEST: Final = 100  # letters in a line
 
 STYLE: Final = """
 :root{color-scheme:light dark;--ink:#1a1a1a;--paper:#fff;--line:#999}
@@ -33,20 +34,21 @@ STYLE: Final = """
 html{scroll-snap-type:y mandatory;background:var(--paper);color:var(--ink);
 font:clamp(16px,2.1vmin + .4vw,34px)/1.4 system-ui,sans-serif}
 body{margin:0}
-section{box-sizing:border-box;min-height:100vh;padding:2.5vmin 5vw;display:flex;
-flex-direction:column;justify-content:center;scroll-snap-align:start;position:relative}
+section{box-sizing:border-box;height:100vh;padding:2.5vmin 5vw 5vmin;display:flex;overflow:auto;
+flex-direction:column;justify-content:safe center;scroll-snap-align:start;position:relative}
 section>*{margin:.35em 0;max-width:100%}
 h1,h2,h3{line-height:1.2}footer{position:absolute;bottom:1.2vmin;right:5vw;font-size:.55em}
 pre,code{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.62em;line-height:1.35}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.35}
 pre.code{border-left:.3em solid var(--line);padding-left:.8em}
 ol.vote{list-style:lower-alpha;font-family:ui-monospace,Menlo,Consolas,monospace}
-svg.vk{width:min(100%,60rem);height:auto;max-height:52vh}img{max-width:100%;max-height:60vh}
+svg.vk{width:min(100%,60rem);height:auto;max-height:75vh;min-height:0}
+img{align-self:start;max-width:100%;max-height:60vh}
 img{background:#fff}table{border-collapse:collapse}td,th{padding:.1em .6em;text-align:left}
 @page{size:A4 landscape;margin:8mm}
 @media print{:root{--ink:#000;--paper:#fff;color-scheme:light}html{font-size:15pt}
-section{min-height:0;height:190mm;break-after:page;break-inside:avoid;overflow:hidden}
-section:last-child{break-after:auto}svg.vk{max-height:88mm}img{max-height:110mm}}
+section{height:190mm;break-after:page;break-inside:avoid;overflow:hidden}
+section:last-child{break-after:auto}svg.vk{max-height:140mm}img{max-height:110mm}}
 """
 
 
@@ -88,15 +90,16 @@ def _cell(number: str, cell: NotebookNode) -> str:
         return _prose(cell.source)
     if asked := predictions(number).get(cell.id):
         listed = "".join([f"<li>{escape(layout)}</li>" for layout in asked.options])
-        assert len(asked.options) <= len(LETTERS)
         return (
-            f"<h3>{escape(asked.question)}</h3><p>Linux {asked.kernel.version}. What is left?</p>"
+            f"<h3>{escape(asked.question)}</h3><p>Under Linux {asked.kernel.version}:</p>"
             f'{draw.before_after(asked.scenario).svg}<ol class="vote">{listed}</ol>'
         )
     lines = [line for line in cell.source.splitlines() if not re.match("(from|import) ", line)]
     source = "\n".join(lines).strip()
-    shows = "\n".join([_output(one) for one in cell.outputs])
-    return (f'<pre class="code">{escape(source)}</pre>' if source else "") + shows
+    told = "\n".join([_output(one) for one in cell.outputs])
+    # What holds a guess against the engine is for the lesson: here the class has said it aloud.
+    short = source.count("\n") < SHORT and "said(" not in source
+    return _pre(source, "code") + told if short or not told else told
 
 
 def _output(output: NotebookNode) -> str:
@@ -107,7 +110,18 @@ def _output(output: NotebookNode) -> str:
     if "image/png" in data:
         told = escape(data["text/plain"])
         return f'<img alt="{told}" src="data:image/png;base64,{data["image/png"].strip()}">'
-    return f"<pre>{escape(output.get('text') or data.get('text/plain', ''))}</pre>"
+    text = output.get("text") or data.get("text/plain", "")
+    return _pre(text.replace("You have not said yet. ", ""))
+
+
+def _pre(text: str, kind: str = "") -> str:
+    """Return lines as large as they fit; what is longer than WIDEST is broken."""
+    lines = text.strip("\n").splitlines()
+    wide = min(max(map(len, lines), default=1), WIDEST)
+    high = sum([1 + len(line) // WIDEST for line in lines])
+    size = f"font-size:min(1em,{148 / max(wide, 1):.2f}vw,{52 / max(high, 1):.2f}vh)"
+    named = f' class="{kind}"' if kind else ""
+    return f'<pre{named} style="{size}">{escape(chr(10).join(lines))}</pre>' if lines else ""
 
 
 def _prose(text: str) -> str:
@@ -130,7 +144,8 @@ def page(lab: Lab) -> str:
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" '
         f'content="light dark"><title>{escape(lab.title)}</title><style>{STYLE}</style></head>'
     )
-    body = "\n".join(parts).replace(' xmlns="http://www.w3.org/2000/svg"', "")
+    left = 'preserveAspectRatio="xMinYMid"'
+    body = "\n".join(parts).replace('xmlns="http://www.w3.org/2000/svg"', left)
     return f"{head}\n<body>\n{body}\n</body></html>\n"
 
 

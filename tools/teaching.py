@@ -27,7 +27,6 @@ from vmakernel.card import Card
 from vmakernel.draw import told
 from vmakernel.kernels import Kernel, kernel
 from vmakernel.lesson import Told, under
-from vmakernel.recorded import situation
 from vmakernel.widgets import alternatives
 
 PLAN: Final = LESSONS / "teaching.toml"
@@ -178,12 +177,15 @@ def shown(number: str, *ids: str) -> list[NotebookNode]:
 def predictions(number: str) -> dict[str, Asked]:
     """Return the predictions that a lesson asks for, by cell, read from its code."""
     given: dict[str, ast.expr] = {}
+    imported: dict[str, Any] = {}
     found = {}
     for name, cell in stored(number).items():
         for node in _body(cell):
+            if isinstance(node, ast.ImportFrom):
+                exec(ast.unparse(node), imported)
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 if ast.unparse(node.value.func) == "widgets.predict":
-                    found[name] = _asked(name, node.value, given)
+                    found[name] = _asked(name, node.value, given, imported)
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 given[node.targets[0].id] = node.value
     return found
@@ -197,18 +199,19 @@ def _body(cell: NotebookNode) -> list[ast.stmt]:
         return []
 
 
-def _asked(cell: str, call: ast.Call, given: dict[str, ast.expr]) -> Asked:
-    scenario, rule = (_value(arg, given) for arg in call.args)
-    (question,) = [_value(word.value, given) for word in call.keywords]
+def _asked(
+    cell: str, call: ast.Call, given: dict[str, ast.expr], imported: dict[str, Any]
+) -> Asked:
+    scenario, rule = (_value(argument, given, imported) for argument in call.args)
+    (question,) = [_value(word.value, given, imported) for word in call.keywords]
     return Asked(cell, question, scenario, rule if isinstance(rule, Kernel) else kernel(rule))
 
 
-def _value(node: ast.expr, given: dict[str, ast.expr]) -> Any:
+def _value(node: ast.expr, given: dict[str, ast.expr], imported: dict[str, Any]) -> Any:
     """Return the value of an expression of a lesson; the course's own text alone."""
     names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-    around = {"situation": situation, "kernel": kernel}
-    around |= {name: _value(given[name], given) for name in names & set(given)}
-    return eval(ast.unparse(node), around)
+    known = {name: _value(given[name], given, imported) for name in names & set(given)}
+    return eval(ast.unparse(node), {**imported, **known})
 
 
 # --- the notebooks -------------------------------------------------------------------------------
