@@ -5,7 +5,7 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test test-browser test-site test-slow work bench update site lab-page notebooks lock hub rehearse clean
+.PHONY: lab test test-browser test-site test-slow work bench update site lab-page slides notebooks lock hub rehearse clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
@@ -38,6 +38,9 @@ lab-page:       ## the toggle lab as a page of its own, without code
 test-site:      ## maintainers: make the site, then look at it in a browser without a network
 	@$(PYTHON) -m tools.site build
 	@$(PYTHON) -m tools.site test
+
+slides:         ## the slides of the two labs, in dist/slides
+	@.venv/bin/python -m tools.slides
 
 notebooks:      ## maintainers: run the lessons anew and store what they show
 	@$(PYTHON) tools/course.py notebooks $(NOTEBOOKS)

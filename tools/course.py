@@ -282,7 +282,7 @@ def notebooks(arguments: list[str]) -> int:
     """Give the lessons their form, run them anew and store what they show."""
     make_environment()
     check = [word for word in arguments if word == "--check"]
-    makers = ("tools.lessons", "tools.index", "tools.exercises")
+    makers = ("tools.lessons", "tools.index", "tools.teaching", "tools.exercises")
     formed = max([module(maker, *check) for maker in makers])
     return formed or run(PYTHON, ROOT / "tools/notebooks.py", *arguments)
 

@@ -12,7 +12,7 @@ Explore:    guard, own, world, explore, programs, shortest, draft
 Faces:      draw, course_map, call_pictures, posters, lesson, charts, growth
 Controls:   widgets, toggle_lab, call_widgets, diff_widget, plane_widget, __main__
 Exercises:  progress, judges, exercise, practice, sealed, classroom
-Quizzes:    quiz, quiz_widgets
+Quizzes:    quiz, quiz_widgets, card
 """
 
 from vmakernel.flags import NotationError

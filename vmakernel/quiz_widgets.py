@@ -280,14 +280,22 @@ class Quiz(Panel):
         return "\n".join([self.question.text, *said, *last.lines, *last.shown])
 
     @property
+    def front(self) -> str:
+        """The question and its options, without a kernel."""
+        # No list: where a notebook is not trusted, its letters would become numbers.
+        listed = "<br>".join(map(_html, self.question.listing))
+        return f"{self._asked()}<p>{listed}</p>" if listed else self._asked()
+
+    @property
+    def back(self) -> str:
+        """The key, and what is behind every other option."""
+        return "".join([f"<p>{_html(line)}</p>" for line in self._answers()])
+
+    @property
     def html(self) -> str:
         """The question without a kernel: options, and the answer folded."""
-        question = self.question
-        # No list: where a notebook is not trusted, its letters would become numbers.
-        listed = f"<p>{'<br>'.join(map(_html, question.listing))}</p>" if question.listing else ""
-        told = "".join([f"<p>{_html(line)}</p>" for line in self._answers()])
-        folded = f"<details><summary>Answer and reasons</summary>{told}</details>"
-        return f"<div>{self._asked()}{listed}{folded}</div>"
+        folded = f"<details><summary>Answer and reasons</summary>{self.back}</details>"
+        return f"<div>{self.front}{folded}</div>"
 
     def _answers(self) -> Iterator[str]:
         question = self.question
