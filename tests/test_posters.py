@@ -11,7 +11,19 @@ from vmakernel.call_pictures import Attaches, Moment, attaches, life, prediction
 from vmakernel.draw import Picture
 from vmakernel.explain import trace
 from vmakernel.kernels import MOMENTS, RULES, kernel, rules_table
-from vmakernel.posters import FIELDS, anatomy, parts, releases, spans, stopped_by, timeline, toll
+from vmakernel.lesson import under
+from vmakernel.lesson import under
+from vmakernel.posters import (
+    FIELDS,
+    anatomy,
+    grid,
+    parts,
+    releases,
+    spans,
+    stopped_by,
+    timeline,
+    toll,
+)
 from vmakernel.predicates import Verdict
 from vmakernel.scenario import ScenarioError
 from vmakernel.vma import VMA
@@ -157,6 +169,21 @@ def test_the_toll_says_every_share(judged: list[explore.Judgement]) -> None:
             assert f"{part.words} {share}" in shown.text
             assert any(f"{part.letter} {share}" in line for line in said) == bool(part.size)
     assert "loses a close 5.8%" in shown.text
+
+
+def test_the_grid_says_what_the_engine_does_in_every_field() -> None:
+    for close in ("all", "", "C"):
+        shown = grid(close)
+        for version in MOMENTS.values():
+            for case in recorded.CASES:
+                told = under(version, recorded.situation(case, close))
+                word = "loses" if told.lost else "merges" if told.merged else "refuses"
+                (row,) = [row for row in shown.text.split("; ") if f"{kernel(version)}: " in row]
+                assert re.search(rf"\b{case} {word}\b", row), (version, case, close)
+        drawn = [line for line in words(shown) if line in ("M", "L", "–")]
+        assert len(drawn) == 8 * len(MOMENTS)
+        assert drawn.count("L") == shown.text.count(" loses")
+        assert drawn.count("–") == shown.text.count(" refuses")
 
 
 # --- the life of an attach ------------------------------------------------------------------------

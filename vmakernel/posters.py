@@ -24,6 +24,7 @@ from vmakernel.kernels import (
     kernel,
     rule_of,
 )
+from vmakernel.recorded import CASES, situation
 from vmakernel.vma import VMA, parse_vma
 
 LETTER: Final = 7.3  # the width of one, in pixels
@@ -305,6 +306,47 @@ def toll(points: Iterable[Judgement] = ()) -> Picture:
         )
         told.append(f"{point.kernel}: {each}")
     return sheet.picture(title, f"{title}. {'; '.join(told)}")
+
+
+def grid(close: str = "all") -> Picture:
+    """Draw what each rule of history makes of each of the eight cases, with ->close on `close`."""
+    title = "Every rule and every case, everybody with close"
+    if close != "all":
+        title = f"Every rule and every case, close on {close or 'nobody'}"
+    sheet, left, step = Sheet(), 200.0, 64
+    sheet.width = 720
+    sheet.say(title, "vk-head")
+    sheet.text(MARGIN, sheet.y + 14, "case")
+    for at, case in enumerate(CASES):
+        sheet.text(left + step * at + step / 2 - 2, sheet.y + 14, str(case), "vk-head vk-mid")
+    sheet.y += 22
+    told = []
+    for one in map(kernel, MOMENTS.values()):
+        sheet.text(MARGIN, sheet.y + 13, f"{one.version} {one.rule.name}", "vk-head")
+        row = [end(one, case, close) for case in CASES]
+        for at, word in enumerate(row):
+            _field(sheet, left + step * at, step - 4, word)
+        sheet.y += 24
+        cases = [f"{case} {word}" for case, word in zip(CASES, row, strict=True)]
+        told.append(f"{one}: {', '.join(cases)}")
+    return sheet.picture(title, f"{title}. {'; '.join(told)}")
+
+
+def end(one: Kernel, case: int, close: str) -> str:
+    """Return what a kernel does in a case: merges, loses (a ->close, merging) or refuses."""
+    step = trace(one, situation(case, close))[-1]
+    if step.leaked:
+        return "loses"
+    return "merges" if step.result.status == "merged" else "refuses"
+
+
+def _field(sheet: Sheet, x: float, width: float, word: str) -> None:
+    """Draw a field of the grid: M filled, L hatched as well, a refusal empty."""
+    letter = {"merges": "M", "loses": "L"}.get(word, "")
+    if letter:
+        _bar(sheet, x, sheet.y, width, letter)
+    else:
+        sheet.text(x + width / 2, sheet.y + 13, "–", "vk-mid")
 
 
 _FILLS: Final = {"M": "#56b4e9", "L": "#d55e00"}

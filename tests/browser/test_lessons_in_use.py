@@ -53,7 +53,8 @@ def says(notebook: Notebook, one: Exercise, code: str) -> str:
     """Put an answer in, run both cells, and give what the check shows."""
     notebook.run_cell(f"{one.id}-answer", code)
     notebook.run_cell(f"{one.id}-check")
-    return notebook.cell(f"{one.id}-check").locator(".jp-OutputArea").inner_text()
+    said: str = notebook.cell(f"{one.id}-check").locator(".jp-OutputArea").inner_text()
+    return said
 
 
 def in_page(feedback: Feedback) -> list[str]:
