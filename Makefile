@@ -5,13 +5,16 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test work test-slow bench update notebooks lock clean
+.PHONY: lab test test-browser test-site test-slow work bench update site lab-page notebooks lock hub rehearse clean
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)
 
 test:           ## form, types, engine, recorded decisions, every notebook
 	@$(PYTHON) tools/course.py test
+
+test-browser:   ## every notebook and every control in JupyterLab, with Chromium
+	@$(PYTHON) tools/course.py test-browser
 
 work:           ## copy the exercises into work/; what is there is kept
 	@$(PYTHON) tools/course.py work
@@ -26,6 +29,16 @@ bench:          ## how long exploring takes, and how long without thinking
 update:         ## fetch newer lessons; what you changed is kept in mine/
 	@$(PYTHON) tools/course.py update
 
+site:           ## maintainers: the course as pages and live in the browser, in dist/site
+	@$(PYTHON) -m tools.site build
+
+lab-page:       ## the toggle lab as a page of its own, without code
+	@$(PYTHON) -m tools.site board $(LAB_FLAGS)
+
+test-site:      ## maintainers: make the site, then look at it in a browser without a network
+	@$(PYTHON) -m tools.site build
+	@$(PYTHON) -m tools.site test
+
 notebooks:      ## maintainers: run the lessons anew and store what they show
 	@$(PYTHON) tools/course.py notebooks $(NOTEBOOKS)
 
@@ -36,7 +49,28 @@ lock:           ## maintainers: pin what pyproject.toml asks for (needs uv; LOCK
 	@uv pip compile --quiet pyproject.toml --extra classroom \
 		--universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements-classroom.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --group browser --constraints requirements.txt \
+		--universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-browser.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --extra course --extra hub --constraint requirements.txt \
+		--universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-hub.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --extra site \
+		--universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-site.txt $(LOCK_FLAGS)
+	@uv pip compile --quiet pyproject.toml --extra lite \
+		--python-platform wasm32-pyodide2024 --python-version 3.14 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements-lite.txt $(LOCK_FLAGS)
+
+hub:            ## for a class (deploy/README.md): the hub's environment, and the proxy before it
+	@$(PYTHON) -m venv .venv-hub
+	@.venv-hub/bin/python -m pip install --quiet --require-hashes --requirement requirements-hub.txt
+	@.venv-hub/bin/python -m pip install --quiet --no-deps --no-build-isolation --force-reinstall .
+	@npm ci --prefix deploy --no-audit --no-fund --loglevel=error
+
+rehearse:       ## as root: a class of thirty on this machine alone, REHEARSE=--learners=5 for fewer
+	@.venv-hub/bin/python deploy/rehearse.py $(REHEARSE)
 
 clean:          ## remove what the commands made; your notebooks, mine/ and .jupyter/ stay
-	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find vmakernel tools tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,30 +1,29 @@
 """How long exploring takes, and what it would take without thinking: ``make bench``.
 
+``python -m benchmarks --chart growth.svg`` (or .png) draws its last part.
+
 Everything is measured in this one run, each thing beside what it is compared with, so that the
-ratios hold on any machine; the times hold for this one, today. Nothing is stored.
+ratios hold on any machine; the times hold for this one, today. Nothing else is stored.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
-import math
 import os
 import random
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
-from vmakernel import callers, explore, world
-from vmakernel.flags import VM_READ, VM_WRITE
+from vmakernel import explore, growth, world
 from vmakernel.kernels import Kernel, kernel
 from vmakernel.shortest import DIFFER, Search
-from vmakernel.space import AddressSpace
-from vmakernel.vma import PLAIN_OPS, VMA
 
-SIZES = (10, 1_000, 60_000)
 BEFORE, AFTER = "6.3", "6.5"
 SAMPLE = 50_000  # configurations decided one by one
 
@@ -151,110 +150,48 @@ def searching() -> Iterator[tuple[str, ...]]:
 # --- cost per call -------------------------------------------------------------------------------
 
 
-class ListOfVmas:
-    """The address space as a plain list, searched from its start."""
-
-    def __init__(self, vmas: Iterable[VMA]) -> None:
-        self.vmas = list(vmas)
-
-    def __len__(self) -> int:
-        return len(self.vmas)
-
-    def __iter__(self) -> Iterator[VMA]:
-        return iter(self.vmas)
-
-    def around(self, address: int) -> tuple[VMA | None, VMA | None, VMA | None]:
-        """Return (the VMA before, the VMA that holds `address`, the next one above it)."""
-        before = None
-        for index, vma in enumerate(self.vmas):
-            if vma.vm_start > address:
-                return before, None, vma
-            if vma.vm_end > address:
-                return before, vma, self.vmas[index + 1] if index + 1 < len(self) else None
-            before = vma
-        return before, None, None
-
-    def add(self, vma: VMA) -> None:
-        """Insert `vma`."""
-        for index, other in enumerate(self.vmas):
-            if other.vm_start > vma.vm_start:
-                self.vmas.insert(index, vma)
-                return
-        self.vmas.append(vma)
-
-    def remove(self, vma: VMA) -> None:
-        """Take `vma` out."""
-        self.vmas.remove(vma)
-
-
-def alternating(count: int) -> list[VMA]:
-    """Return that many VMAs of three pages, readable and writable by turns."""
-    return [
-        VMA(f"V{n}", 3 * n, 3 * n + 3, VM_READ | VM_WRITE * (n % 2), "1", 3 * n, PLAIN_OPS)
-        for n in range(count)
-    ]
-
-
-def per_call(space: AddressSpace, chosen: Kernel, count: int, pairs: int) -> float:
-    """Return the seconds that a mprotect() takes: a VMA is split, and merged again."""
-    dice = random.Random(count)
-    places = [dice.randrange(count) for _ in range(pairs)]
-    start = time.perf_counter()
-    for n in places:
-        at, mark = 3 * n + 1, space.mark()
-        flags = VM_READ | VM_WRITE * (n % 2)
-        callers.protect(space, chosen, at, at + 1, flags ^ VM_WRITE)
-        callers.protect(space, chosen, at, at + 1, flags)
-        space.undo(mark)  # so that no history piles up
-    return (time.perf_counter() - start) / (2 * pairs)
-
-
 def scaling() -> Iterator[tuple[str, ...]]:
     """Measure a call in address spaces of several sizes, against a plain list."""
-    chosen = kernel(AFTER)
     yield "a mprotect() among so many VMAs", "VMAs", "", "time", "plain list", "ratio"
-    costs: dict[str, list[float]] = {"tree": [], "list": []}
-    for count in SIZES:
-        vmas = alternating(count)
-        ours, naive = AddressSpace(vmas), AddressSpace(vmas)
-        naive.tree = ListOfVmas(vmas)  # type: ignore[assignment]
-        pairs = 2000 if count < 10_000 else 40
-        rounds = [
-            (per_call(ours, chosen, count, 2000), per_call(naive, chosen, count, pairs))
-            for _ in range(5)
-        ]
-        tree, plain = [statistics.median(column) for column in zip(*rounds, strict=True)]
-        costs["tree"].append(tree)
-        costs["list"].append(plain)
-        yield (
-            "",
-            f"{count:,}",
-            "",
-            f"{tree * 1e6:.1f} µs",
-            f"{plain * 1e6:,.1f} µs",
-            f"{plain / tree:,.1f}",
-        )
-    slopes = [f"n^{slope(cost):.2f}" for cost in (costs["tree"], costs["list"])]
+    found = growth.measure(AFTER)
+    for count, tree, plain in zip(*found, strict=True):
+        yield "", f"{count:,}", "", growth.micro(tree), growth.micro(plain), f"{plain / tree:,.1f}"
+    slopes = [f"n^{exponent:.2f}" for exponent in found.slopes.values()]
     yield "  from 1,000 to 60,000 it grows as", "", "", *slopes, ""
 
 
-def slope(costs: list[float]) -> float:
-    """Return the exponent with which the costs grow between the two largest sizes."""
-    return math.log(costs[-1] / costs[-2]) / math.log(SIZES[-1] / SIZES[-2])
+def chart(file: Path) -> str:
+    """Measure the last part alone, write it as a chart to `file`, and return its numbers."""
+    if file.suffix not in (".svg", ".png"):
+        raise ValueError(f"cannot write {file.name}: end its name in .svg or .png")
+    found = growth.measure(AFTER)
+    file.write_bytes(found.png() if file.suffix == ".png" else found.svg.encode())
+    return found.text
 
 
 # --- all of it -----------------------------------------------------------------------------------
 
 
-def main() -> None:
-    """Measure, and print the table as it grows."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and print the table as it grows; or draw what a call costs."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("--chart", metavar="FILE", type=Path, help="an .svg or .png to write")
+    file = parser.parse_args(arguments).chart
+    if file is not None:
+        try:
+            print(chart(file))
+        except (OSError, ValueError) as error:
+            print(f"benchmarks: {error}", file=sys.stderr)
+            return 2
+        return 0
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, one used; medians of 5.")
     print(f"One by one: what {SAMPLE:,} random configurations took, times all of them.\n")
     for part in (comparing, judging, searching, scaling):
         for first, *cells in part():
             print(f"{first:36}" + "".join([f"{cell:>15}" for cell in cells]), flush=True)
         print()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

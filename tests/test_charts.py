@@ -32,6 +32,7 @@ def test_the_text_has_every_number_and_the_picture_is_the_same_twice():
         assert version in repr(chart)
     shown = chart._repr_mimebundle_()
     assert shown["text/plain"] == repr(chart)
+    assert f'alt="{chart!r}"' in shown["text/html"]
     assert shown["image/png"].startswith(b"\x89PNG")
     assert shown["image/png"] == chart._repr_mimebundle_()["image/png"]
 

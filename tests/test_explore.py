@@ -282,7 +282,7 @@ def test_lots_would_show_a_class_that_is_wrong(monkeypatch):
     drawn = explore.lots(old, new, 300)
     assert (drawn.drawn, drawn.odd) == (300, ())
     assert drawn.merging > 3
-    (merging, *_) = [c for c in explore.classes(old, new) if c.example.decide(new).merged]
+    (merging, *_) = [c for c in classes(old, new) if c.example.decide(new).merged]
     monkeypatch.setattr(explore, "key_of", lambda one, asked: merging.key)
     assert len(explore.lots(old, new, 50).odd) > 10
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from vmakernel.guard import Guarded, Stopped, run
+from vmakernel.guard import Guarded, Stopped, _Child, run
 from vmakernel.vma import parse_vma
 
 FACTOR = 3
@@ -185,7 +185,7 @@ def test_an_interrupt_leaves_nothing_behind(monkeypatch):
     guarded = Guarded(triple)
     assert guarded(1) == 3
     child = guarded._child
-    assert child is not None
+    assert isinstance(child, _Child)
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -200,7 +200,7 @@ def test_an_interrupt_leaves_nothing_behind(monkeypatch):
 def test_its_process_ends_with_it():
     guarded = Guarded(triple)
     guarded(1)
-    assert guarded._child is not None
+    assert isinstance(guarded._child, _Child)
     process = guarded._child.process
     del guarded
     for _ in range(200):

@@ -15,9 +15,10 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools import claims, lessons
+from tools import claims, glossary, index, lessons
 from tools.notebooks import LESSONS, canonical, read
-from vmakernel import kernel, maps, patch, quiz, recorded
+from vmakernel import NotationError, counterparts, kernel, maps, patch, quiz, recorded
+from vmakernel.course_map import course_map
 from vmakernel.kernels import RULES
 from vmakernel.lesson import compare, falls_short, look, on_this_machine, said, under
 from vmakernel.predicates import Verdict, ask_sides
@@ -485,3 +486,266 @@ def test_the_way_leads_through_all_lessons() -> None:
         assert f"← {before.link}" in lessons.way(after, TABLE)
     assert "←" not in lessons.way(WRITTEN[0], TABLE)
     assert "→" not in lessons.way(WRITTEN[-1], TABLE)
+
+
+# --- contents, ways, glossary ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"needs": ["07"]}, "lesson 02 needs 07: put 07 before it"),
+        ({"needs": ["02"]}, "lesson 02 needs 02: put 02 before it"),
+        ({"needs": ["77"]}, "lesson 02 needs 77, and there is no such lesson"),
+        ({"needs": ["00", "01"]}, "lesson 02: `need` speaks of ['01'], then of []; `needs` is"),
+        ({"helps": ["00"]}, "let them agree"),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_told_what_to_change(
+    change: dict[str, list[str]], said: str
+) -> None:
+    wrong = [one._replace(**change) if one.number == "02" else one for one in TABLE]  # type: ignore[arg-type]
+
+    with pytest.raises(lessons.Wrong) as raised:
+        lessons.check(wrong)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_every_way_keeps_to_its_minutes() -> None:
+    found = {tour.name: tour for tour in index.tours()}
+
+    assert 80 <= found["One evening"].minutes <= 100
+    assert 330 <= found["The whole course"].minutes <= 390
+    assert {step.lesson for step in found["The whole course"].steps} >= {
+        lesson.number for lesson in TABLE
+    }
+    assert "engine-and-kernel" in {step.lesson for step in found["mm newcomer"].steps}
+    # A class cannot stay on.
+    labs = [tour.minutes for name, tour in found.items() if name.startswith("A class")]
+    assert len(labs) == 2
+    assert all(80 <= minutes <= 90 for minutes in labs)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"step": [{"lesson": "77"}]}, "there is no lesson '77' in lessons.toml"),
+        ({"step": [{"lesson": "00"}, {"lesson": "02"}]}, "lesson 02 needs 01; put it before"),
+        ({"step": [{"lesson": "00"}]}, f"takes {TABLE[0].minutes} minutes, and is to take 90"),
+        ({"step": [{"talk": "hello"}]}, "say how many minutes the talk 'hello' takes"),
+        ({"step": [{"lesson": "00", "minutes": 5}]}, "sections of lesson 00 need minutes"),
+        (
+            {"step": [{"lesson": "00", "minutes": 5, "sections": ["Nowhere"]}]},
+            "lesson 00 has no section 'Nowhere'",
+        ),
+        (
+            {"step": [{"lesson": "00"}], "instead": ["00: said"]},
+            "has lesson 00, and a sentence instead of it",
+        ),
+    ],
+)
+def test_a_way_that_leads_nowhere_is_told_why(row: dict[str, object], said: str) -> None:
+    with pytest.raises(lessons.Wrong) as raised:
+        index.tours([{"name": "x", "target": 90, "for": "you", **row}])
+    assert "the way 'x'" in str(raised.value)
+    assert said in str(raised.value)
+
+
+def test_what_was_measured_is_still_so_and_minutes_are_no_less() -> None:
+    known = index.measured()["notebook"]
+
+    assert list(known) == [lesson.number for lesson in TABLE]
+    for lesson in TABLE:
+        its = known[lesson.number]
+        words, _ = index.size(lesson)
+        assert its["words"] == pytest.approx(words, rel=0.25), "python -m tools.index --measure"
+        # 200 words a minute is quick, for English that may be a second language.
+        assert lesson.minutes >= words / 200 + its["seconds"] / 60, lesson.file
+
+
+def test_the_map_shows_what_the_table_says() -> None:
+    drawn = course_map(lessons.TABLE)
+
+    for lesson in TABLE:
+        needs = ", ".join(lesson.needs) or "nothing"
+        assert f"{lesson.number} {lesson.title} needs {needs}" in drawn.text
+        assert f"{lesson.minutes} minutes" in drawn.svg
+    # Every lesson but the first is reached by an arrow, and none by more than it needs.
+    arrows = drawn.svg.count("<path")
+    assert len(TABLE) - 1 <= arrows <= sum(len(lesson.needs) for lesson in TABLE)
+
+
+@pytest.mark.parametrize("path", [index.INDEX, index.GLOSSARY], ids=lambda path: path.name)
+def test_contents_and_glossary_are_as_the_tables_have_them(path: Path) -> None:
+    made = index.index() if path == index.INDEX else index.page()
+
+    assert canonical(index.formed(made, read(path))) == path.read_text("utf-8"), (
+        "run `python -m tools.index`"
+    )
+
+
+def test_every_term_is_used_and_said_in_a_sentence_or_two() -> None:
+    linked = set()
+    for lesson in WRITTEN:
+        linked |= set(re.findall(r"glossary\.ipynb#([^)]+)\)", lesson.path.read_text("utf-8")))
+
+    assert 40 <= len(glossary.terms()) <= 70
+    for term in glossary.terms():
+        assert len(re.findall(r"[.?!](?= |$)", term.says)) <= 3, term.name
+    # A lesson that is rewritten may lose a word; most must be found where they are used.
+    taught = [term for term in glossary.terms() if term.taught.isdecimal()]
+    unsaid = [term.name for term in taught if term.anchor not in linked]
+    assert len(unsaid) <= 6, unsaid
+
+
+@every_lesson
+def test_a_term_is_linked_once_and_where_it_is_used_first(lesson: lessons.Lesson) -> None:
+    notebook = read(lesson.path)
+    anchors = [
+        anchor
+        for cell in notebook.cells
+        for anchor in re.findall(r"\]\(glossary\.ipynb#([^)]+)\)", cell.source)
+    ]
+
+    assert len(set(anchors)) == len(anchors)
+    assert len(anchors) >= 5
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and "made" not in tags(cell):
+            rest = re.sub(r"```.*?```", "", cell.source, flags=re.S)
+            heads = re.findall(r"^(?:#|\|).*$", rest, re.M)
+            assert not [head for head in heads if "glossary.ipynb#" in head]
+
+
+def test_linking_leaves_code_headings_tables_and_links_alone() -> None:
+    text = (
+        "## A merge\n\n| merge |\n|---|\n\n`merge()` and [a merge](x.ipynb) and\n\n"
+        "```\nmerge\n```\n\nNow they merge, and merge again."
+    )
+    made = new_markdown_cell("They merge.", id="m", metadata={"tags": ["made"]})
+    cells = [made, new_markdown_cell(text, id="a")]
+
+    glossary.link(cells)
+    once = cells[1].source
+    glossary.link(cells)
+
+    assert once == text.replace("they merge,", "they [merge](glossary.ipynb#merge),")
+    assert cells[1].source == once
+    assert made.source == "They merge."
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"name": "x", "says": "y."}, "the term x lacks taught"),
+        ({"name": "x", "says": "y.", "taught": "77"}, "the term x is taught in 77, which is no"),
+        ({"name": "x", "says": "y.", "taught": "00", "tells": 1}, "the term x has a tells"),
+    ],
+)
+def test_a_wrong_term_is_named(row: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=r"glossary\.toml") as raised:
+        list(glossary.checked([row]))
+    assert said in str(raised.value)
+
+
+def test_a_word_is_linked_to_one_term_alone() -> None:
+    row = {"says": "y.", "taught": "00", "also": ["same"]}
+
+    with pytest.raises(ValueError, match="'same' is linked to a and to b"):
+        list(glossary.checked([{"name": "a", **row}, {"name": "b", **row}]))
+
+
+# --- notebooks beside the lessons ------------------------------------------------------------
+
+
+BESIDE = [LESSONS / f"{name}.ipynb" for name in ("index", *[one.file for one in index.beside()])]
+every_other = pytest.mark.parametrize("path", BESIDE, ids=lambda path: path.stem)
+
+
+def test_every_notebook_is_a_lesson_or_beside_one() -> None:
+    assert {path.stem for path in LESSONS.glob("*.ipynb")} == {
+        *[lesson.file for lesson in WRITTEN],
+        *[path.stem for path in BESIDE],
+    }
+
+
+@every_other
+def test_a_notebook_beside_has_the_form_of_a_lesson(path: Path) -> None:
+    stored = read(path).cells
+    text = "\n".join([cell.source for cell in stored if cell.cell_type == "markdown"])
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.M)]
+    ids = [cell.id for cell in stored]
+
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(low <= high + 1 for high, low in pairwise(levels))
+    assert len(set(ids)) == len(ids)
+    assert [name for name in ids if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name)] == []
+    assert path.stem == "index" or "[contents](index.ipynb)" in stored[0].source
+    for cell in stored:
+        if cell.cell_type == "code":
+            lines = [line for line in cell.source.splitlines() if line.strip()]
+            asserts = any(isinstance(n, ast.Assert) for n in ast.walk(ast.parse(code(cell))))
+            assert len(lines) <= (CLAIMS if asserts else LONGEST), cell.id
+            assert asserts == ("claim" in tags(cell)), cell.id
+            assert not (asserts and cell.outputs), cell.id
+
+
+@pytest.mark.parametrize(
+    "path", [*[lesson.path for lesson in WRITTEN], *BESIDE], ids=lambda path: path.stem
+)
+def test_links_lead_to_headings_that_there_are(path: Path) -> None:
+    text = "\n".join([c.source for c in read(path).cells if c.cell_type == "markdown"])
+
+    for target in re.findall(r"\]\(([^)\s]+\.ipynb(?:#[^)\s]*)?)\)", text):
+        file, _, anchor = target.partition("#")
+        assert (LESSONS / file).is_file(), target
+        if anchor:
+            assert anchor in anchors(LESSONS / file), target
+
+
+def anchors(path: Path) -> set[str]:
+    """The ids of the headings, as JupyterLab and nbconvert make them: the words, joined by "-"."""
+    text = "\n".join([c.source for c in read(path).cells if c.cell_type == "markdown"])
+    return {
+        heading.replace("`", "").replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.M)
+    }
+
+
+# --- engine and kernel -----------------------------------------------------------------------
+
+
+def test_every_decision_has_its_counterpart() -> None:
+    table = counterparts.counterparts()
+
+    assert {pair.engine for pair in [*table.pairs, *table.own]} == counterparts.deciding()
+    assert all(pair.where and pair.versions and pair.out and pair.does for pair in table.pairs)
+    # Where our name is the kernel's, the table says so.
+    for pair in table.pairs:
+        name = pair.engine.partition(".")[2]
+        if name in ("vma_merge", "is_mergeable_vma", "vma_merge_new_range"):
+            assert pair.kernel == f"{name}()"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"engine": "ranges.nothing", "out": ""}, "there is no function ranges.nothing"),
+        ({"engine": "ranges._take", "out": ""}, "there is no function ranges._take"),
+        ({"engine": "callers.unmap", "where": ["moon"], "out": ""}, "names the place moon"),
+        ({"engine": "callers.unmap"}, "callers.unmap: "),
+    ],
+)
+def test_a_wrong_pair_is_named(row: dict[str, object], said: str) -> None:
+    with pytest.raises(NotationError, match=r"counterparts\.toml") as raised:
+        counterparts.pairs([row], {})
+    assert said in str(raised.value)
+
+
+def test_a_decision_without_a_pair_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = counterparts.deciding() | {"ranges.lonely"}
+    monkeypatch.setattr(counterparts, "deciding", lambda: everything)
+
+    with pytest.raises(NotationError, match=r"has no pair for .*ranges\.lonely"):
+        counterparts.counterparts()

@@ -81,7 +81,17 @@ def test_the_pins_satisfy_what_is_asked_for(python: str, system: str) -> None:
         assert specifier.contains(installed[name]), f"{name}: run `make lock`"
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-classroom.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "requirements.txt",
+        "requirements-browser.txt",
+        "requirements-classroom.txt",
+        "requirements-hub.txt",
+        "requirements-lite.txt",
+        "requirements-site.txt",
+    ],
+)
 def test_every_pin_is_hashed_and_no_line_names_a_place(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     allowed = r"#.*|[a-z0-9.-]+==\S+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
@@ -96,6 +106,19 @@ def test_the_grader_is_pinned_in_an_environment_of_its_own() -> None:
     (asked,) = map(Requirement, PYPROJECT["project"]["optional-dependencies"]["classroom"])
     assert asked.specifier.contains(pins[asked.name]), "run `make lock`"
     assert asked.name not in {pin.name for pin in pinned()}
+
+
+def test_the_browser_tests_add_to_the_environment_and_change_nothing_in_it() -> None:
+    text = (ROOT / "requirements-browser.txt").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.M))
+    already = {pin.name: next(iter(pin.specifier)).version for pin in pinned()}
+
+    for asked in map(Requirement, PYPROJECT["dependency-groups"]["browser"]):
+        assert asked.specifier.contains(pins[asked.name]), "run `make lock`"
+    assert {name: pins[name] for name in pins if name in already} == {
+        name: already[name] for name in pins if name in already
+    }
+    assert "playwright" not in already
 
 
 def test_the_engine_needs_the_standard_library_only() -> None:
@@ -149,10 +172,10 @@ def test_every_command_in_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     code = re.findall(r"`[^`]+`|^    .*$", README, re.M)
     targets = {name for text in code for name in re.findall(r"^(?:`|    )make ([a-z-]+)", text)}
-    commands = {name for text in code for name in re.findall(r"course\.py (\w+)", text)}
+    commands = {name for text in code for name in re.findall(r"course\.py ([\w-]+)", text)}
 
     assert {"lab", "test"} <= targets <= set(re.findall(r"^([a-z-]+):", makefile, re.M))
-    assert {"lab", "test"} <= commands <= set(re.findall(r"course\.py (\w+)", course.USAGE))
+    assert {"lab", "test"} <= commands <= set(re.findall(r"course\.py ([\w-]+)", course.USAGE))
 
 
 def test_ci_runs_the_readmes_own_test_command() -> None:

@@ -29,19 +29,24 @@ MINE = ROOT / "mine"
 USAGE = """\
 python3 tools/course.py lab [FLAG ...]                 open the lessons in JupyterLab
 python3 tools/course.py test                           check everything
+python3 tools/course.py test-browser                   use every notebook in JupyterLab (Chromium)
 python3 tools/course.py work                           copy the exercises to work/, yours are kept
 python3 tools/course.py update                         fetch newer lessons; yours are kept
 python3 tools/course.py notebooks [--check] [FILE ...] run lessons anew, store what they show"""
 
-LAB = [
-    f"--ServerApp.root_dir={ROOT}",
-    "--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb",
-    "--ServerApp.ip=127.0.0.1",
+QUIET = [
+    # Nobody else on this computer reads what a kernel says.
     "--KernelManager.transport_encryption=auto",
     # These would look for programs all over the computer, and for packages on the network.
     "--LanguageServerManager.autodetect=False",
     "--LabApp.extension_manager=readonly",
     "--Application.log_level=WARN",
+]
+LAB = [
+    f"--ServerApp.root_dir={ROOT}",
+    "--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb",
+    "--ServerApp.ip=127.0.0.1",
+    *QUIET,
 ]
 NOTEBOOK_TESTS = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "60"]
 CHECKS = [
@@ -57,11 +62,18 @@ CHECKS = [
         "--numprocesses=auto",
         "--dist=loadfile",
         *NOTEBOOK_TESTS,
+        "--ignore=tests/browser",
         "tests",
         "notebooks",
         "exercises/solutions",
     ],
 ]
+
+
+NOT_INSTALLED = (
+    "The packages could not be installed, for the reason above: "
+    "check that this computer is online, then run the same command again."
+)
 
 
 class Trouble(Exception):
@@ -127,18 +139,20 @@ def make_environment() -> None:
         create(uv)
     else:
         print("Bringing the environment in .venv up to date ...", flush=True)
-    pip = [uv, "pip"] if uv else [str(PYTHON), "-m", "pip"]
-    install = [*pip, "install", "--quiet", *(["--python", str(PYTHON)] if uv else [])]
-    # The reader's own mirror, proxy and download cache; and uv trusts what the system trusts.
-    theirs = {"UV_SYSTEM_CERTS": "true", **os.environ}
+    install, theirs = installer(uv)
     if run(*install, "--require-hashes", "-r", "requirements.txt", env=theirs):
-        raise Trouble(
-            "The packages could not be installed, for the reason above: "
-            "check that this computer is online, then run the same command again."
-        )
+        raise Trouble(NOT_INSTALLED)
     if run(*install, "--no-deps", "--no-build-isolation", "--editable", ".", env=theirs):
         raise Trouble("vmakernel itself could not be installed, for the reason above.")
     READY.write_text(json.dumps(wanted), encoding="utf-8")
+
+
+def installer(uv: str | None) -> tuple[list[str], dict[str, str]]:
+    """Give the command that installs packages into .venv, and the variables to run it under."""
+    pip = [uv, "pip"] if uv else [str(PYTHON), "-m", "pip"]
+    # The reader's own mirror, proxy and download cache; and uv trusts what the system trusts.
+    theirs = {"UV_SYSTEM_CERTS": "true", **os.environ}
+    return [*pip, "install", "--quiet", *(["--python", str(PYTHON)] if uv else [])], theirs
 
 
 def recipe() -> dict[str, str]:
@@ -190,7 +204,7 @@ def check_python() -> None:
 def lab(flags: list[str]) -> int:
     """Open the lessons in JupyterLab: this computer only, token on."""
     make_environment()
-    quiet_settings()
+    choose_settings()
     trust(own_lessons())
     command = [str(PYTHON), "-m", "jupyterlab", *LAB]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -202,12 +216,20 @@ def lab(flags: list[str]) -> int:
     return run(*command, *flags)
 
 
-def quiet_settings() -> None:
-    """Turn off the news pop-up and the update check, unless the reader has chosen otherwise."""
-    settings = STATE / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    if not settings.exists():
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n', encoding="utf-8")
+# A notebook that was saved shows its widgets as they were left, also after their kernel is gone.
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
+}
+
+
+def choose_settings() -> None:
+    """Write JupyterLab's settings for the course, where the reader has not chosen any."""
+    for name, chosen in SETTINGS.items():
+        settings = STATE / f"settings/{name}.jupyterlab-settings"
+        if not settings.exists():
+            settings.parent.mkdir(parents=True, exist_ok=True)
+            settings.write_text(json.dumps(chosen) + "\n", encoding="utf-8")
 
 
 def own_lessons() -> list[Path]:
@@ -246,11 +268,22 @@ def test() -> int:
     return 1 if failed else 0
 
 
+def test_browser() -> int:
+    """Use every notebook in JupyterLab as a reader would; pictures of it go to dist/browser/."""
+    make_environment()
+    if not has("playwright"):
+        install, theirs = installer(shutil.which("uv"))
+        if run(*install, "--require-hashes", "-r", "requirements-browser.txt", env=theirs):
+            raise Trouble(NOT_INSTALLED)
+    return module("pytest", "-p", "no:cacheprovider", "tests/browser")
+
+
 def notebooks(arguments: list[str]) -> int:
     """Give the lessons their form, run them anew and store what they show."""
     make_environment()
     check = [word for word in arguments if word == "--check"]
-    formed = module("tools.lessons", *check) or module("tools.exercises", *check)
+    makers = ("tools.lessons", "tools.index", "tools.exercises")
+    formed = max([module(maker, *check) for maker in makers])
     return formed or run(PYTHON, ROOT / "tools/notebooks.py", *arguments)
 
 
@@ -311,8 +344,9 @@ def main(arguments: list[str]) -> int:
             return lab(rest)
         if command == "notebooks":
             return notebooks(rest)
-        if command in ("test", "update", "work") and not rest:
-            return {"test": test, "update": update, "work": work}[command]()
+        plain = {"test": test, "test-browser": test_browser, "update": update, "work": work}
+        if command in plain and not rest:
+            return plain[command]()
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Give every lesson its form: head, foot and map, made from notebooks/lessons.toml.
+"""Give every lesson its form: head and foot, made from notebooks/lessons.toml, and links to terms.
 
 ``python -m tools.lessons`` writes these cells into the lessons, ``--check`` only names the lessons
 that differ. ``make notebooks`` does it first, then runs and stores them. The form of a lesson:
@@ -14,24 +14,28 @@ that differ. ``make notebooks`` does it first, then runs and stores them. The fo
 
 A cell's id says what it is about, in words joined by "-". Cells tagged `reveal` keep their output
 folded until they are run, so that a prediction is one. Cells tagged `claim` hold the assertions
-behind the prose above them; JupyterLab folds their source, a click unfolds it. `lessons-map` in
-lesson 00 holds the map of all lessons.
+behind the prose above them; JupyterLab folds their source, a click unfolds it. The first use of a
+term is linked to the glossary (tools/glossary.py); the contents of the course are made by
+tools/index.py.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
+from tools import glossary
 from tools.notebooks import LESSONS, canonical, read
 
 TABLE: Final = LESSONS / "lessons.toml"
-CONTENTS: Final = "[contents](00-start-here.ipynb)"
+CONTENTS: Final = "[contents](index.ipynb)"
 MADE: Final = ("head", "remember", "remember-ask", "quiz", "quiz-ask", "learned", "foot")
 REMEMBER: Final = """\
 ## Do you remember?
@@ -57,6 +61,8 @@ class Lesson(NamedTuple):
     need: str
     learned: list[str]
     reading: list[str]
+    needs: list[str]
+    helps: Sequence[str] = ()
 
     @property
     def number(self) -> str:
@@ -77,7 +83,43 @@ class Lesson(NamedTuple):
 def table() -> list[Lesson]:
     """Read the table; the lessons in order."""
     rows: list[dict[str, Any]] = tomllib.loads(TABLE.read_text(encoding="utf-8"))["lesson"]
-    return [Lesson(**row) for row in rows]
+    lessons = [Lesson(**row) for row in rows]
+    check(lessons)
+    return lessons
+
+
+class Wrong(ValueError):
+    """A table that contradicts itself; the message says what to change."""
+
+
+def check(lessons: list[Lesson]) -> None:
+    """Raise Wrong unless every lesson needs earlier ones alone, and says so in its words."""
+    numbers = [lesson.number for lesson in lessons]
+    for place, lesson in enumerate(lessons):
+        for number in (*lesson.needs, *lesson.helps):
+            if number not in numbers:
+                raise Wrong(f"lesson {lesson.number} needs {number}, and there is no such lesson")
+        # Without this there could be a circle.
+        for number in lesson.needs:
+            if number not in numbers[:place]:
+                raise Wrong(f"lesson {lesson.number} needs {number}: put {number} before it")
+        first, _, rest = lesson.need.replace(". ", ";").partition(";")
+        said = _numbers(first), _numbers(rest)
+        if said != (lesson.needs, list(lesson.helps)):
+            raise Wrong(
+                f"lesson {lesson.number}: `need` speaks of {said[0]}, then of {said[1]}; "
+                f"`needs` is {lesson.needs} and `helps` {list(lesson.helps)}: let them agree"
+            )
+
+
+def _numbers(words: str) -> list[str]:
+    """Return the numbers of the lessons that `words` names; 02 to 04 are three."""
+    spread = re.sub(
+        r"\b(\d\d) to (\d\d)\b",
+        lambda m: " ".join([f"{n:02}" for n in range(int(m[1]), int(m[2]) + 1)]),
+        words,
+    )
+    return re.findall(r"\b\d\d\b", spread)
 
 
 def way(lesson: Lesson, lessons: list[Lesson]) -> str:
@@ -115,21 +157,10 @@ def foot(lesson: Lesson, lessons: list[Lesson]) -> str:
     return f"## Further reading\n\n{reading}\n\n---\n\n{way(lesson, lessons)}"
 
 
-def lessons_map(lessons: list[Lesson]) -> str:
-    """Write the map of all lessons that there are."""
-    rows = ["| lesson | what you find out | minutes |", "|---|---|--:|"]
-    there = [lesson for lesson in lessons if lesson.path.exists()]
-    rows += [f"| {one.link} | {one.finds} | {one.minutes} |" for one in there]
-    hours = sum([lesson.minutes for lesson in there]) / 60
-    return "\n".join(rows) + f"\n\nTogether about {hours:.1f} hours."
-
-
 def formed(notebook: NotebookNode, lesson: Lesson, lessons: list[Lesson]) -> NotebookNode:
     """Return the notebook with its made cells as the table has them; twice is as once."""
     body = [cell for cell in notebook.cells if cell.id not in MADE]
     for cell in body:
-        if cell.id == "lessons-map":
-            cell.source = lessons_map(lessons)
         for tag, fold in FOLDED.items():
             if tag in cell.metadata.get("tags", []):
                 cell.metadata.setdefault("jupyter", {})[fold] = True
@@ -143,6 +174,7 @@ def formed(notebook: NotebookNode, lesson: Lesson, lessons: list[Lesson]) -> Not
     middle += [told("learned", learned(lesson))]
     last = told("foot", foot(lesson, lessons))
     notebook.cells = [*first, *body[:at], *middle, *body[at:], last]
+    glossary.link(notebook.cells)
     return notebook
 
 
@@ -162,8 +194,13 @@ def asked(name: str, what: str, lesson: Lesson, old: dict[str, NotebookNode]) ->
 
 
 def main(arguments: list[str]) -> int:
-    """Form all lessons; with --check, 1 if one differs."""
-    lessons = table()
+    """Form all lessons; with --check, 1 if one differs; 2 if a table is wrong."""
+    try:
+        lessons = table()
+        glossary.terms()
+    except ValueError as wrong:
+        print(f"notebooks: {wrong}", file=sys.stderr)
+        return 2
     differ = False
     for lesson in lessons:
         if lesson.path.exists():

@@ -7,10 +7,10 @@ Decisions:  predicates, outcome, geometry, eight_cases, ranges
 Actions:    tree, space, callers, replay, explain
 Calls:      scenario, process, mremap, calls, predict, run
 Live:       live, live_child, judge_live
-Recorded:   recorded, maps, patch
+Recorded:   recorded, maps, patch, conformance, counterparts
 Explore:    guard, own, world, explore, programs, shortest, draft
-Faces:      draw, call_pictures, lesson, charts, widgets, toggle_lab
-Controls:   call_widgets, plane_widget, __main__
+Faces:      draw, course_map, call_pictures, posters, lesson, charts, growth
+Controls:   widgets, toggle_lab, call_widgets, diff_widget, plane_widget, __main__
 Exercises:  progress, judges, exercise, practice, sealed, classroom
 Quizzes:    quiz, quiz_widgets
 """

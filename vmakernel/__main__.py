@@ -200,6 +200,13 @@ def _diff(options: argparse.Namespace) -> int:
 
     found = diff(kernel(options.before), kernel(options.after), uniform=not options.mixed)
     print(json.dumps(found.as_json()) if options.json else found)
+    if found.groups and not options.json:
+        print(
+            "\nTo open one in the toggle lab, put into a cell: from vmakernel import widgets, and"
+        )
+        for group in found.groups:
+            asked = f'rule="{options.after}", compared="{options.before}"'
+            print(f'widgets.toggle_lab("{group.witness}", {asked})')
     return 0
 
 

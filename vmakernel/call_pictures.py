@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from html import escape
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from vmakernel import draw
 from vmakernel.draw import Picture, Scale, Sheet
@@ -313,7 +313,7 @@ def tally(stories: Sequence[Prediction], at: int = -1) -> str:
     names = [name for name, _ in scenario.segments]
     counts = ["VMAs", *[f"nattch of {name}" if names[1:] else "nattch" for name in names]]
     heads = [_cell("th", call_name(scenario, column), column == at) for column in columns]
-    rows = [f"<th></th>{''.join(heads)}"]
+    rows = [f"<td></td>{''.join(heads)}"]
     for seen, versions in shared.items():
         for count, texts in zip(counts, seen, strict=True):
             cells = [_cell("td", text, column == at) for column, text in enumerate(texts)]
@@ -406,6 +406,106 @@ def _chart(title: str, lines: dict[str, list[int]]) -> Picture:
     sheet.y += 20
     told = [f"{name}: {' '.join(map(str, line[1:]))}" for name, line in lines.items()]
     return sheet.picture(title, f"{title}: {'; '.join(told)}")
+
+
+# --- the life of an attach ------------------------------------------------------------------------
+
+_MOST_WIDE: Final = 720
+
+
+def life(scenario: str | Scenario, *rules: str) -> Picture:
+    """Draw the life of the scenario's first segment as a strip, a column a call, a band a rule.
+
+    Each column has the VMAs after the call, how often ->open and ->close ran, the attaches a merge
+    lost, and nattch. Raises ScenarioError or UnknownKernel.
+    """
+    stories = predictions(scenario, rules)
+    told = stories[0].scenario
+    if not told.segments:
+        raise ScenarioError("nothing is attached here: begin with a segment, such as seg A 12")
+    segment = told.segments[0].name
+    names = [call_name(told, at) for at in range(len(told.calls) + 1)]
+    wide = round(max(84, *[6.1 * len(name) + 12 for name in names]))
+    many = max(1, (_MOST_WIDE - 2 * draw.MARGIN) // wide)
+    title = f"The life of an attach: segment {segment}"
+    sheet = CallSheet()
+    sheet.width = min(len(names), many) * wide + 2 * draw.MARGIN
+    sheet.say(title, "vk-head")
+    sheet.say(f"Hooks that ran, and {Mark.FAILED} a close that was owed and never called.")
+    words = []
+    for story in stories:
+        sheet.skip(6)
+        sheet.say(f"{story.kernel.version} · {story.kernel.rule.name}", "vk-head")
+        moments = [Moment(story, at) for at in range(len(names))]
+        events = [
+            attaches(moments[at], segment, at and moments[at - 1]) for at in range(len(names))
+        ]
+        for first in range(0, len(names), many):
+            for column, at in enumerate(range(first, min(first + many, len(names)))):
+                _lived(sheet, draw.MARGIN + column * wide, wide, names[at], moments[at], events[at])
+            sheet.y += 96
+        each = [f"{name}: {event}" for name, event in zip(names, events, strict=True)]
+        words.append(f"{story.kernel.version}: {', '.join(each)}")
+    return sheet.picture(title, f"{title}. {'; '.join(words)}")
+
+
+class Attaches(NamedTuple):
+    """What a call did to the attaches of a segment: hooks that ran, calls lost, nattch after it."""
+
+    opened: int
+    closed: int
+    lost: int
+    nattch: int
+
+    def __str__(self) -> str:
+        ran = [f"open +{self.opened}"] * bool(self.opened)
+        ran += [f"close -{self.closed}"] * bool(self.closed)
+        ran += [f"{self.lost} lost {Mark.FAILED}"] * bool(self.lost)
+        end = "the segment is gone" if self.nattch == GONE else f"nattch {self.nattch}"
+        return f"{', '.join(ran) or 'no hook'}, {end}"
+
+
+def attaches(moment: Moment, segment: str, before: Moment | Literal[0] = 0) -> Attaches | None:
+    """Return what a call did to the attaches; `before` is the call before it. None: declined."""
+    if not moment.known:
+        return None
+    now, then = moment.nattch.get(segment, 0), before.nattch.get(segment, 0) if before else 0
+    lost = moment.lost[segment] - (before.lost[segment] if before else 0)
+    gone = {vma.name for vma in moment.before if vma.has_close} - {vma.name for vma in moment.after}
+    closed = len(gone - {vma.name for vma in moment.removed})
+    return Attaches(max(now, 0) - max(then, 0) + closed, closed, lost, now)
+
+
+def _lived(
+    sheet: CallSheet, x: float, wide: int, name: str, moment: Moment, event: Attaches | None
+) -> None:
+    """Draw one column of life() from the sheet's y on."""
+    y, width = sheet.y, wide - 8
+    sheet.text(x, y + 10, name, "vk-small")
+    if event is None:
+        sheet.text(x, y + 34, "not answered", "vk-small")
+        return
+    end = max([vma.vm_end for vma in moment.before + moment.after], default=1)
+    for vma in moment.after:
+        left, right = (x + width * page / end for page in (vma.vm_start, vma.vm_end))
+        box = round(left, 1), y + 18, round(right - left, 1), 18
+        sheet.rect(*box, ' class="vk-fill" style="fill:#56b4e9"')
+        sheet.rect(*box, ' class="vk-new"' if vma.name in moment.grown else "")
+    if not moment.after:
+        sheet.text(x, y + 31, "(nothing mapped)", "vk-small")
+    lines = [f"open +{event.opened}"] * bool(event.opened)
+    lines += [f"close -{event.closed}"] * bool(event.closed)
+    for line in lines:
+        sheet.text(x, y + 50, line, "vk-small")
+        y += 13
+    if event.lost:
+        words = f"{event.lost} close {Mark.FAILED}"
+        sheet.rect(x, y + 40, 6.1 * len(words) + 6, 13, ' class="vk-tag"')
+        sheet.text(x + 3, y + 50, words, "vk-small")
+    nattch = "destroyed" if event.nattch == GONE else f"nattch {event.nattch}"
+    if moment.exit and event.nattch > 0:
+        nattch += f" {Mark.FAILED}"  # nobody is left who could detach
+    sheet.text(x, sheet.y + 80, nattch, "vk-head")
 
 
 # --- what a kernel showed -------------------------------------------------------------------------

@@ -1,14 +1,18 @@
 """Charts: numbers over history and over the calls of a program, drawn by matplotlib.
 
 A face. matplotlib is imported when a chart is shown, so that the text beside it needs nothing.
+Where it is not to be had, as in a browser without a network, a plain drawing of ours stands in.
 """
 
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, Final
 
+from vmakernel import draw
 from vmakernel.call_pictures import predictions, read
 from vmakernel.kernels import kernel
 from vmakernel.lesson import Told
@@ -17,6 +21,10 @@ from vmakernel.recorded import CASES, situation
 VERSIONS: Final = ("2.6.12", "5.10", "6.0", "6.1.0", "6.3", "6.5", "6.9", "6.12", "7.3")
 # Okabe and Ito's colours; marker and dash say the same without them.
 _STYLES: Final = (("#0072B2", "o", "-"), ("#D55E00", "X", "--"), ("#009E73", "s", ":"))
+# The same in our own drawing.
+_MARKS: Final = {"o": "●", "X": "✖", "s": "■"}
+_DASHES: Final = {"--": "8 4", ":": "2 4"}
+_SIDE, _HIGH = 60, 140
 
 
 class Chart:
@@ -52,8 +60,43 @@ class Chart:
         figure.savefig(out, format="png", metadata={"Software": None})
         return out.getvalue()
 
+    def plain(self) -> draw.Picture:
+        """Return the chart in lines of our own, each mark with its number."""
+        sheet = draw.Sheet()
+        sheet.width = draw.WIDEST
+        sheet.say(self.title, "vk-head")
+        step = (draw.WIDEST - 2 * _SIDE) / max(len(self.ticks) - 1, 1)
+        unit = _HIGH / max([1, *[value for line in self.lines.values() for value in line]])
+        low = sheet.y + _HIGH + 24
+        marks: dict[tuple[int, int], str] = {}  # lines that meet share their number
+        drawn = list(zip(self.lines.items(), _STYLES, strict=False))
+        for (_, values), (color, marker, dash) in drawn:
+            at = [(_SIDE + step * n, low - unit * value) for n, value in enumerate(values)]
+            points = " ".join([f"{x:g},{y:g}" for x, y in at])
+            gaps = "" if dash == "-" else f' stroke-dasharray="{_DASHES[dash]}"'
+            style = f"fill:none;stroke:{color};stroke-width:2"
+            sheet.parts.append(f'<polyline points="{points}" style="{style}"{gaps}/>')
+            for n, value in enumerate(values):
+                marks[n, value] = marks.get((n, value), "") + _MARKS[marker]
+        for (n, value), told in marks.items():
+            sheet.text(_SIDE + step * n, low - unit * value - 5, f"{told} {value}", "vk-mid")
+        for n, tick in enumerate(self.ticks):
+            # Long names, such as calls, take turns on two lines.
+            sheet.text(_SIDE + step * n, low + 18 + 14 * (n % 2), tick, "vk-small vk-mid")
+        sheet.y = round(low) + 40
+        for (name, _), (_, marker, _) in drawn:
+            sheet.say(f"{_MARKS[marker]} {name}")
+        return sheet.picture(self.title, repr(self))
+
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, Any]:
-        return {"text/plain": repr(self), "image/png": self.png()}
+        try:
+            png = self.png()
+        except ModuleNotFoundError:
+            return self.plain()._repr_mimebundle_()
+        # JupyterLab shows image/png without an alt text.
+        source = f"data:image/png;base64,{b64encode(png).decode()}"
+        html = f'<img alt="{escape(repr(self))}" style="max-width:none" src="{source}">'
+        return {"text/plain": repr(self), "text/html": html, "image/png": png}
 
 
 def history(versions: Sequence[str] = VERSIONS) -> Chart:

@@ -152,6 +152,7 @@ def told(one: Kernel, step: Step) -> str:
 MARGIN: Final = 8
 PLAIN_WIDTH: Final = 372  # of a sheet on which nothing asks for more
 WIDEST: Final = 720
+SMALLEST: Final = 0.8  # of its size; a page that has less room scrolls
 MOST_CELLS: Final = 60  # in one row of picture()
 MOST_ROWS: Final = 40
 
@@ -260,7 +261,7 @@ def _colour(letter: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _hatch(x: int, y: int, width: int, height: int) -> str:
+def hatch(x: int, y: int, width: int, height: int) -> str:
     """Return slanted lines that fill a rectangle; no pattern, whose id would have to be unique."""
     lines = []
     for k in range(6, width + height, 6):
@@ -409,7 +410,7 @@ class Sheet:
         for vma, lost in ghosts:
             x, width = scale.x(vma.vm_start), scale.x(vma.vm_end) - scale.x(vma.vm_start)
             self.rect(x, self.y - 2, width, 16, ' class="vk-dash"')
-            self.parts.append(_hatch(x, self.y - 2, width, 16))
+            self.parts.append(hatch(x, self.y - 2, width, 16))
             room = int((width - 2) / 6.1)
             long = f"{vma.name} gone, close {Mark.FAILED}" if lost else f"{vma.name} gone"
             short = vma.name[0] + (Mark.FAILED if lost else "")
@@ -425,7 +426,8 @@ class Sheet:
         twin, newline = escape(text), "\n"
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="vk" role="img" width="{width}" '
-            f'height="{height}" viewBox="0 0 {width} {height}"\naria-label="{twin}">\n'
+            f'height="{height}" viewBox="0 0 {width} {height}" '
+            f'style="min-width:{round(width * SMALLEST)}px"\naria-label="{twin}">\n'
             f"<title>{escape(title, quote=False)}</title>"
             f"<desc>{twin}</desc>\n<style>{STYLE}</style>\n{newline.join(self.parts)}\n</svg>"
         )

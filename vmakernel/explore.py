@@ -100,6 +100,12 @@ class Group(NamedTuple):
             return "newly_allowed"
         return "changed" if self.after.grows else "newly_refused"
 
+    @property
+    def told_after(self) -> str:
+        """What becomes of it after the change, in words."""
+        same = self.before == self.after
+        return "the same VMAs, other anon_vma or flags" if same else str(self.after)
+
     def as_json(self) -> dict[str, Any]:
         """Return the group as what JSON can hold; who grows and vanishes is after the change."""
         return {
@@ -182,12 +188,11 @@ class Diff(NamedTuple):
             return self.sentences
         rows = [("would be", "before", "after", "configurations")]
         for group in self.groups:
-            same = group.before == group.after
             rows.append(
                 (
                     f"case {group.situation}" if group.situation else "-",
                     str(group.before),
-                    "the same VMAs, other anon_vma or flags" if same else str(group.after),
+                    group.told_after,
                     f"{group.size:,}",
                 )
             )

@@ -8,6 +8,8 @@ promise that on every system. An alarm signal does not exist on Windows and work
 only; a trace function slows every line down and never sees a loop inside one call of C; neither
 limits memory. The price is that the function gets copies of what it is given, and that what it
 changes outside itself is not seen here.
+
+In a browser there is no other process: there it is called here, on copies, and watched (_Here).
 """
 
 from __future__ import annotations
@@ -29,8 +31,14 @@ import traceback
 import types
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
-from typing import Any, BinaryIO, Final
+from contextlib import (
+    AbstractContextManager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
+from typing import Any, ClassVar, Final, TextIO
 
 IDLE: Final = 2.0  # seconds after which the watch over a process that nobody asks ends
 TICK: Final = 0.02  # seconds between two looks at the clock
@@ -38,6 +46,8 @@ LARGEST: Final = 64 << 20  # bytes of one message
 PLAIN: Final = ("bytearray", "complex", "frozenset", "range", "set", "slice")
 VALUES: Final = (tuple, enum.Enum)  # the engine's own that may come back
 START: Final = 30.0  # seconds that starting Python may take on a busy machine
+IN_BROWSER: Final = sys.platform == "emscripten"
+NOT_WATCHED: Final = nullcontext()
 
 
 class Stopped(RuntimeError):
@@ -68,7 +78,7 @@ class Guarded:
         )
         named = name or getattr(function, "__name__", "")
         self.name = named if named.isidentifier() else "your function"
-        self._child: _Child | None = None
+        self._child: _Child | _Here | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function. Raises Stopped."""
@@ -94,7 +104,7 @@ class Guarded:
             self._child.end()
             self._child = None
 
-    def _start(self) -> _Child:
+    def _start(self) -> _Child | _Here:
         try:
             shipped = _dumps(self.function)
         except Exception as error:
@@ -102,7 +112,7 @@ class Guarded:
                 f"{self.name} cannot be taken into a process of its own "
                 f"({_blame(self.function) or error}): give it what it needs as plain values"
             ) from None
-        child = _Child(self.name, self.megabytes)
+        child = _Here(self.name) if IN_BROWSER else _Child(self.name, self.megabytes)
         weakref.finalize(self, child.end)
         child.ask(pickle.dumps((shipped, self.megabytes, self.lines)), START)
         return child
@@ -190,6 +200,76 @@ class _Child:
         self.process.wait()
 
 
+class _Here:
+    """A stand-in for the other process where none can be started: the function is called here.
+
+    It is watched (_Watch), so a loop written in Python ends. What does not end is a single call of
+    C, such as sum(itertools.count()); and memory has no limit but the browser's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.function: Callable[..., Any] | None = None
+
+    def ask(self, question: bytes, seconds: float) -> tuple[str, Any]:
+        """Return what became of it, as _Child does."""
+        if self.function is None:
+            shipped, self.megabytes, lines = pickle.loads(question)
+            self.function, self.printed = pickle.loads(shipped), _Printed(sys.stdout, lines)
+            return "returned", None
+        watch = _Watch(seconds)
+        with redirect_stdout(self.printed), redirect_stderr(self.printed):
+            answer = _answer(self.function, question, self.megabytes, watch)
+            self.printed.flush()
+        if watch.late:
+            raise Stopped(f"{self.name} did not come back within {seconds:g} s and was stopped")
+        return answer
+
+    def end(self) -> None:
+        """Do nothing: there is no process to end."""
+
+
+class _Late(BaseException):
+    """The time is up."""
+
+
+class _Watch:
+    """While it is entered, looks at the clock before every line and at every jump.
+
+    It raises when the time is up, and again at the next line, so that a loop that catches every
+    exception ends as well. sys.monitoring came with Python 3.12; older ones are in no browser.
+    """
+
+    TOOL: Final = 4
+    deadlines: ClassVar[list[float]] = []  # a function under watch may call another
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.late = seconds, False
+
+    def __enter__(self) -> None:
+        self.deadline = time.monotonic() + self.seconds
+        self.deadlines.append(self.deadline)
+        if len(self.deadlines) == 1 and sys.version_info >= (3, 12):
+            events = sys.monitoring.events
+            sys.monitoring.use_tool_id(self.TOOL, __name__)
+            for event in events.LINE, events.JUMP, events.PY_START:
+                sys.monitoring.register_callback(self.TOOL, event, self._look)
+            sys.monitoring.set_events(self.TOOL, events.LINE | events.JUMP | events.PY_START)
+
+    def __exit__(self, *_: object) -> None:
+        self.late = time.monotonic() >= self.deadline
+        self.deadlines.pop()
+        if not self.deadlines and sys.version_info >= (3, 12):
+            sys.monitoring.set_events(self.TOOL, sys.monitoring.events.NO_EVENTS)
+            sys.monitoring.free_tool_id(self.TOOL)
+
+    @classmethod
+    def _look(cls, code: types.CodeType, *_: object) -> None:
+        """Raise _Late when the time is up, but not in this file, which has to tell it."""
+        if code.co_filename != __file__ and time.monotonic() >= min(cls.deadlines):
+            raise _Late
+
+
 def _write(stream: Any, message: bytes) -> None:
     stream.write(len(message).to_bytes(8, "big") + message)
     stream.flush()
@@ -228,9 +308,9 @@ def _loads(message: bytes) -> Any:
 
 
 class _Printed(io.TextIOBase):
-    """Sends the first lines of what is printed, as they come."""
+    """Sends the first lines of what is printed, as they come; to a terminal as they are."""
 
-    def __init__(self, answers: BinaryIO, lines: int) -> None:
+    def __init__(self, answers: io.BufferedWriter | TextIO, lines: int) -> None:
         self.answers, self.lines = answers, lines
         self.line = ""
 
@@ -252,7 +332,10 @@ class _Printed(io.TextIOBase):
         self.line = ""
 
     def _send(self, text: str) -> None:
-        _write(self.answers, pickle.dumps(("printed", text)))
+        if isinstance(self.answers, io.BufferedWriter):
+            _write(self.answers, pickle.dumps(("printed", text)))
+        else:
+            self.answers.write(text)
 
 
 def serve() -> None:
@@ -286,9 +369,16 @@ def _limit(megabytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
 
 
-def _answer(function: Callable[..., Any], question: bytes, megabytes: int) -> tuple[str, Any]:
+def _answer(
+    function: Callable[..., Any],
+    question: bytes,
+    megabytes: int,
+    watch: AbstractContextManager[None] = NOT_WATCHED,
+) -> tuple[str, Any]:
     try:
-        value = function(*pickle.loads(question))
+        arguments = pickle.loads(question)
+        with watch:
+            value = function(*arguments)
     except MemoryError:
         return "failed", f"needed more than {megabytes} MB of memory"
     except BaseException as error:

@@ -270,7 +270,8 @@ def _exists(version: tuple[int, ...]) -> bool:
     return version[0] > 2 and version[1] <= _LAST_MINOR.get(version[:1], -1)
 
 
-def _rule_of(version: tuple[int, ...]) -> Rule:
+def rule_of(version: tuple[int, ...]) -> Rule:
+    """Return the rule that a version, as numbers, followed."""
     if version < (6, 1):
         return PRE_GIT
     if version < (6, 2):
@@ -328,7 +329,7 @@ def _kernel_of(version: tuple[int, ...], text: str) -> Kernel:
     sticky = vm.VM_SOFTDIRTY | vm.VM_MAYBE_GUARD if version >= (6, 19) else 0
     return Kernel(
         version=text,
-        rule=_rule_of(version),
+        rule=rule_of(version),
         anon=anon,
         ranges=version >= (6, 12),
         case8_extends_curr=version < (4, 9),

@@ -142,6 +142,8 @@ def _request(scenario: Scenario, timeout: float, vm_flags: bool) -> dict[str, ob
 
 
 def _check_platform() -> None:
+    if sys.platform == "emscripten":
+        raise Unsupported("this Python runs inside a browser; this needs a running Linux kernel")
     if sys.platform != "linux":
         raise Unsupported(f"{sys.platform} is not Linux; this needs a running Linux kernel")
     uname = os.uname()

@@ -1,6 +1,6 @@
 """Safe and permissive: every rule as a point on a plane, and a lab that moves one of them.
 
-A face; previous: toggle_lab.py. explore.py judges the rules; this file only says where they lie.
+A face; previous: diff_widget.py. explore.py judges the rules; this file only says where they lie.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import ipywidgets
 
 from vmakernel import draw
+from vmakernel.diff_widget import Witness, Witnesses
 from vmakernel.explore import Judgement, plane, plane_table
 from vmakernel.kernels import MOMENTS, Removal
 from vmakernel.widgets import Panel, guarded
@@ -178,16 +179,21 @@ class PlaneLab(Panel):
         self.base = base
         self.before = _box("test before (asks next)")
         self.after = _box("test after (asks prev)")
-        goes = {f"ask who would go: {asked}": str(asked) for asked in Removal}
-        self.removed = ipywidgets.Dropdown(options=goes, layout={"width": "17em"})
+        self.removed = ipywidgets.Dropdown(
+            options=[str(asked) for asked in Removal],
+            description="ask who would go",
+            style={"description_width": "initial"},
+            layout={"width": "17em"},
+        )
         self.mixed = _box("->close on any VMA, as no driver has it (takes a moment)")
         self.view = ipywidgets.HTML()
+        self.against = Witnesses(drawn=True)
         self.before.value = True
         controls = (self.before, self.after, self.removed, self.mixed)
         for control in controls:
             control.observe(self._changed, "value")
         line = ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"})
-        self.show(line, self.message, self.view)
+        self.show(line, self.message, self.view, self.against.box)
         self._update()
 
     @guarded
@@ -206,9 +212,15 @@ class PlaneLab(Panel):
         self.picture = plane_picture(points, self.mine)
         self.view.value = (
             f'{self.picture.svg}<p role="status"><b>{escape(self.text)}</b></p>'
-            f"{''.join(map(self._witness, *zip(*self.witnesses, strict=True)))}"
             f"<details><summary>All of it as a table</summary><pre>{plane_table(points)}</pre>"
             "</details>"
+        )
+        self.against.set(
+            [
+                Witness(words, scenario, self.mine.kernel)
+                for words, scenario in self.witnesses
+                if scenario
+            ]
         )
 
     @property
@@ -218,12 +230,6 @@ class PlaneLab(Panel):
             ("It loses a ->close, for example here:", self.mine.unsafe_witness),
             ("It falls short of a safe merge, for example here:", self.mine.strict_witness),
         ]
-
-    def _witness(self, words: str, scenario: str) -> str:
-        if not scenario:
-            return ""
-        shown = draw.before_after(scenario, self.mine.kernel)
-        return f"<p>{escape(words)} <code>{escape(scenario)}</code></p>{shown.svg}"
 
     @property
     def svg(self) -> str:

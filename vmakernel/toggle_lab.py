@@ -2,8 +2,9 @@
 
 A face; previous: widgets.py, last file of the package.
 
-The controls only compose a scenario and a rule; SITUATIONS is a table. What is shown is what
-explain.py says of it, under the chosen rule and under the one it is compared with.
+The controls only compose a scenario and a rule; SITUATIONS is a table, and a scenario of one's own
+can be typed. What is shown is what explain.py says of it, under the chosen rule and under the one
+it is compared with.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from traitlets import TraitError
 from vmakernel import draw, recorded
 from vmakernel.explain import Check, Mark, Step, checks, explain, owed, trace
 from vmakernel.flags import NotationError
-from vmakernel.kernels import Kernel, Removal, Rule, UnknownKernel, kernel
+from vmakernel.kernels import MOMENTS, Kernel, Removal, Rule, UnknownKernel, kernel
 from vmakernel.layout import strip
 from vmakernel.predicates import Asked, Verdict
+from vmakernel.replay import parse_scenario
 from vmakernel.vma import VMA, parse_range, parse_vma
 from vmakernel.widgets import MISTAKES, Panel, guarded
 
@@ -88,6 +90,10 @@ SITUATIONS: Final = {
     ),
 }
 PAGES: Final = 12
+OWN: Final = "your own"
+NOTHING_TYPED: Final = (
+    "type a scenario of your own, such as P=0-4:rw,f1@0,c C=4-8:r,f1@4,c | protect 4-8:rw"
+)
 
 # What a reader calls the moments, and the names under which kernels.py knows them.
 LABELS: Final = {
@@ -102,6 +108,10 @@ ROLES: Final = {"prev": "P", "middle": "C", "next": "N"}
 MIXED: Final = (
     "Mixed: no real driver does this, for all VMAs of one file share its vm_ops. "
     "It shows which VMA the rule really asks."
+)
+AS_TYPED: Final = (
+    "Your scenario says by itself which VMAs have ->close (a c behind a comma) and which pages are "
+    "meant, so those controls rest; choose a situation to get them back."
 )
 
 STYLE: Final = (
@@ -155,9 +165,14 @@ class ToggleLab(Panel):
         )
         self.close = {role: _box(role) for role in ROLES}
         titles = {f"{name}: {situation.title}": name for name, situation in SITUATIONS.items()}
+        titles[f"{OWN}: the scenario typed below"] = OWN
         self.situation = ipywidgets.Dropdown(
             options=titles, value="case 7", layout={"width": "38em"}
         )
+        self.own = ipywidgets.Text(
+            placeholder=NOTHING_TYPED, continuous_update=False, layout={"width": "38em"}
+        )
+        self.own.add_class("vk-mono")
         self.range = ipywidgets.IntRangeSlider(
             value=(4, 8), min=0, max=PAGES, layout={"width": "38em"}
         )
@@ -173,6 +188,7 @@ class ToggleLab(Panel):
     def _watch(self) -> None:
         self.moment.observe(self._moment_changed, "value")
         self.situation.observe(self._situation_changed, "value")
+        self.own.observe(self._typed, "value")
         switches = (self.before, self.after, self.removed, *self.close.values())
         for control in (*switches, self.range, self.compared, self.as_text):
             control.observe(self._changed, "value")
@@ -185,6 +201,7 @@ class ToggleLab(Panel):
             _line("or build a rule", self.before, self.after, self.removed),
             _line("->close on", *self.close.values()),
             _line("situation", self.situation),
+            _line("your scenario", self.own),
             _line("range of pages", self.range),
             _line("compare with", self.compared, self.as_text),
             self.note,
@@ -205,8 +222,7 @@ class ToggleLab(Panel):
             yield
         finally:
             # Away from all moments, or back at the one we came from.
-            own = self._rule_built() is not self._base.rule
-            self.moment.value = None if own else self._base.rule.name
+            self.moment.value = _moment_of(self._base.with_rule(self._rule_built()))
             self._quiet = False
             self._update()
 
@@ -221,16 +237,58 @@ class ToggleLab(Panel):
             self._choose_moment()
 
     def _choose_moment(self) -> None:
-        self._base = kernel(self.moment.value)
-        rule = self._base.rule
+        self._take(kernel(self.moment.value))
+
+    def _take(self, base: Kernel) -> None:
+        """Put the switches where this kernel has them; what they change is changed in it."""
+        self._base = base
         with self._together():
-            self.before.value, self.after.value = rule.before, rule.after
-            self.removed.value = str(rule.removed)
+            self.before.value, self.after.value = base.rule.before, base.rule.after
+            self.removed.value = str(base.rule.removed)
 
     @guarded
     def _situation_changed(self, _: object) -> None:
         with self._together():
+            self._set_range()
+
+    def _set_range(self) -> None:
+        if self.chosen:
             self.range.value = self.chosen.start, self.chosen.end
+
+    @guarded
+    def _typed(self, _: object) -> None:
+        with self._together():
+            self.situation.value = OWN
+
+    def open(
+        self, scenario: str, rule: str | Kernel = "", compared: str | Kernel | None = None
+    ) -> ToggleLab:
+        """Show a scenario of one's own under `rule` beside `compared`; return the lab.
+
+        A rule that is left out stays as it is. Unlike in choose(), any kernel will do: what its
+        version did in other ways stays true of it; compared="" compares with nothing.
+        """
+        self._open(scenario, rule, compared)
+        return self
+
+    @guarded
+    def _open(self, scenario: str, rule: str | Kernel, compared: str | Kernel | None) -> None:
+        with self._together():
+            if scenario:
+                self.own.value = scenario
+                self.situation.value = OWN
+            if rule:
+                self._take(_kernel(rule))
+            if compared is not None:
+                self._compare_with(compared)
+
+    def _compare_with(self, other: str | Kernel) -> None:
+        """Compare with a kernel that need not be in the list, or with "", nothing."""
+        found = _kernel(other) if other else None
+        moment = _moment_of(found) if found else ""
+        if moment is None:
+            self.compared.options = {str(found): found, **LABELS, "nothing": ""}
+        self.compared.value = found if moment is None else moment
 
     def choose(self, **controls: object) -> ToggleLab:
         """Set controls by name, as in ``choose(moment="pre_git", close="PC")``; return the lab.
@@ -242,7 +300,10 @@ class ToggleLab(Panel):
 
     @guarded
     def _choose(self, controls: dict[str, object]) -> None:
-        names = ("moment", "before", "after", "removed", "situation", "range", "compared", "close")
+        names = (
+            *("moment", "before", "after", "removed", "situation", "scenario", "range"),
+            *("compared", "close"),
+        )
         for unknown in controls.keys() - {*names}:
             raise NotationError(f"the lab has no {unknown}: use one of {', '.join(names)}")
         close = controls.get("close", "all")
@@ -255,9 +316,12 @@ class ToggleLab(Panel):
         with self._together():
             for name in names[:-1]:
                 if name in controls:
-                    _set(name, getattr(self, name), controls[name])
-                    if name == "situation":
-                        self.range.value = self.chosen.start, self.chosen.end
+                    control = self.own if name == "scenario" else getattr(self, name)
+                    _set(name, control, controls[name])
+                if name == "situation" and name in controls:
+                    self._set_range()
+                if name == "scenario" and name in controls:
+                    self.situation.value = OWN
             if "close" in controls:
                 for role, box in self.close.items():
                     box.value = controls["close"] == "all" or ROLES[role] in str(controls["close"])
@@ -265,9 +329,9 @@ class ToggleLab(Panel):
     # --- what is chosen -----------------------------------------------------------------------
 
     @property
-    def chosen(self) -> Situation:
-        """The situation chosen."""
-        return SITUATIONS[self.situation.value]
+    def chosen(self) -> Situation | None:
+        """The situation chosen; None where it is a scenario of one's own."""
+        return SITUATIONS.get(self.situation.value)
 
     def _rule_built(self) -> Rule:
         rule = self._base.rule
@@ -282,7 +346,7 @@ class ToggleLab(Panel):
     def _chosen_kernels(self) -> list[Kernel]:
         """Return the kernel as toggled, and the one to compare it with where that is another."""
         mine = self._base.with_rule(self._rule_built())
-        other = [kernel(self.compared.value)] if self.compared.value else []
+        other = [_kernel(self.compared.value)] if self.compared.value else []
         return [mine, *[one for one in other if one != mine]]
 
     @property
@@ -292,37 +356,52 @@ class ToggleLab(Panel):
 
     @property
     def vmas(self) -> list[VMA]:
-        """The layout, with ->close where it is chosen."""
-        return [parse_vma(word) for word in self._words()]
+        """The layout, with ->close where it is chosen; that of one's own scenario as it is typed.
 
-    def _words(self) -> list[str]:
+        Raises NotationError.
+        """
+        if self.chosen is None:
+            return parse_scenario(self._own)[1]
+        return [parse_vma(word) for word in self._words(self.chosen)]
+
+    @property
+    def _own(self) -> str:
+        """The scenario typed. Raises NotationError where there is none."""
+        if not self.own.value.strip():
+            raise NotationError(NOTHING_TYPED)
+        return str(self.own.value)
+
+    def _words(self, chosen: Situation) -> list[str]:
         closed = [name for role, name in ROLES.items() if self.close[role].value]
-        words = self.chosen.layout.split()
+        words = chosen.layout.split()
         return [f"{word},c" if word[0] in closed else word for word in words]
 
     @property
     def scenario(self) -> str:
-        """The scenario that the controls compose.
+        """The scenario that the controls compose, or the one that was typed.
 
-        Raises NotationError for a range on which the call cannot be made.
+        Raises NotationError where there is none, or for a range on which the call cannot be made.
         """
+        chosen = self.chosen
+        if chosen is None:
+            return self._own
         start, end = parse_range("{}-{}".format(*self.range.value))
-        self._fits(start, end)
-        pages = range(start, end) if self.chosen.page_by_page else [start]
+        self._fits(chosen, start, end)
+        pages = range(start, end) if chosen.page_by_page else [start]
         calls = [
-            self.chosen.call.format(
-                start=page, end=page + 1 if self.chosen.page_by_page else end, pages=end - start
+            chosen.call.format(
+                start=page, end=page + 1 if chosen.page_by_page else end, pages=end - start
             )
             for page in pages
         ]
-        return f"{' '.join(self._words())} | {'; '.join(calls)}"
+        return f"{' '.join(self._words(chosen))} | {'; '.join(calls)}"
 
-    def _fits(self, start: int, end: int) -> None:
+    def _fits(self, chosen: Situation, start: int, end: int) -> None:
         """Raise NotationError where the call cannot be made on these pages."""
-        call = self.chosen.call
-        if call.startswith("mremap") and start != self.chosen.start:
+        call = chosen.call
+        if call.startswith("mremap") and start != chosen.start:
             raise NotationError(
-                f"mremap() grows prev from page {self.chosen.start} on: let the range start there"
+                f"mremap() grows prev from page {chosen.start} on: let the range start there"
             )
         if call.startswith("protect"):
             met = [vma.name for vma in self.vmas if vma.vm_start < end and start < vma.vm_end]
@@ -335,11 +414,12 @@ class ToggleLab(Panel):
     # --- what is shown ------------------------------------------------------------------------
 
     def _update(self) -> None:
-        self._say_what_there_is()
         self.kernels = self._chosen_kernels()
-        self.picture, self.traces = draw.picture(self.vmas), []
+        self.picture, self.traces = draw.picture(""), []
         shown = ""
         try:
+            self._say_what_there_is()
+            self.picture = draw.picture(self.vmas)
             scenario = self.scenario
             self.traces = [trace(one, scenario) for one in self.kernels]
             self.picture = draw.before_after(scenario, *self.kernels)
@@ -363,12 +443,16 @@ class ToggleLab(Panel):
 
     def _say_what_there_is(self) -> None:
         """Disable what this situation does not have; say so where ->close is mixed."""
-        here = {vma.name for vma in self.vmas}
+        typed = self.chosen is None
+        self.range.disabled = typed
+        here = set() if typed else {vma.name for vma in self.vmas}
         for role, box in self.close.items():
             box.disabled = ROLES[role] not in here
-            box.description = f"{role} (none here)" if box.disabled else f"{role} {ROLES[role]}"
-        owners = {vma.has_close for vma in self.vmas}
-        self.note.value = f"<p><small>{MIXED}</small></p>" if len(owners) > 1 else ""
+            why = "as typed" if typed else "none here"
+            box.description = f"{role} ({why})" if box.disabled else f"{role} {ROLES[role]}"
+        self.note.value = f"<p><small>{AS_TYPED}</small></p>" if typed else ""
+        if len({vma.has_close for vma in self.vmas}) > 1:
+            self.note.value += f"<p><small>{MIXED}</small></p>"
 
     @property
     def svg(self) -> str:
@@ -389,6 +473,16 @@ class ToggleLab(Panel):
         return self.picture.text
 
 
+def _kernel(rule: str | Kernel) -> Kernel:
+    return rule if isinstance(rule, Kernel) else kernel(rule)
+
+
+def _moment_of(one: Kernel) -> str | None:
+    """Return the name of the moment that a kernel stands for, if it stands for one."""
+    name = one.rule.name
+    return name if name in MOMENTS and one == kernel(name) else None
+
+
 def _box(description: str) -> ipywidgets.Checkbox:
     return ipywidgets.Checkbox(description=description, indent=False, layout={"width": "auto"})
 
@@ -400,7 +494,12 @@ def _set(name: str, control: ipywidgets.Widget, value: object) -> None:
     try:
         control.value = value
     except TraitError:
-        takes = {"before": "True or False", "after": "True or False", "range": "(4, 8)"}.get(name)
+        takes = {
+            "before": "True or False",
+            "after": "True or False",
+            "range": "(4, 8)",
+            "scenario": "text, such as 'P=0-4:rw | unmap 0-4'",
+        }.get(name)
         if takes is None:
             options = control.options
             named = options.values() if isinstance(options, dict) else options

@@ -33,7 +33,12 @@ MISTAKES: Final = (NotationError, SpaceError, UnknownKernel)
 # Works in JupyterLab's light and dark theme, and without any; state is never shown by colour alone.
 STYLE: Final = (
     ".vk-panel{max-width:800px}"
-    ".vk-panel .widget-html,.vk-panel .widget-html-content{height:auto;overflow:visible}"
+    ".vk-panel .widget-html,.vk-panel .widget-html-content{height:auto;min-width:0}"
+    # A picture does not get too small to read: on a narrow screen it scrolls.
+    ".vk-panel .widget-html{overflow:visible}.vk-panel .widget-html-content{overflow-x:auto}"
+    ".vk-panel .widget-hbox{flex-wrap:wrap}.vk-panel .jupyter-widgets{max-width:100%}"
+    ".vk-panel .widget-checkbox,.vk-panel .widget-label-basic{height:auto;white-space:normal}"
+    "@media(prefers-reduced-motion:reduce){.vk-panel *{transition:none!important}}"
     ".vk-panel p,.vk-panel ul{margin:.25em 0;line-height:1.4}.vk-panel ul{padding-left:1.2em}"
     ".vk-panel .vk-mono,.vk-panel .vk-mono label,.vk-panel .vk-mono input,.vk-panel code,"
     ".vk-panel pre{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}"
@@ -43,11 +48,22 @@ STYLE: Final = (
 
 # In command mode JupyterLab takes every key, also from a control that has the focus: arrows would
 # leave a list, and two d's would delete the cell. Keys without Shift, Ctrl or Alt stay in here.
-KEYS: Final = (
-    '<img alt="" src="data:," onerror="setTimeout(()=>this.closest(&quot;.vk-panel&quot;)?'
-    ".addEventListener(&quot;keydown&quot;,e=>{if(!(e.shiftKey||e.ctrlKey||e.altKey||e.metaKey))"
-    'e.stopPropagation()}),300)">'
-)
+# And ipywidgets gives a slider's handles and a group of radio buttons no name to be read out.
+# The panel is not there at once, nor are its controls: look again a few times.
+_HELP: Final = """\
+const stay=e=>{if(!(e.shiftKey||e.ctrlKey||e.altKey||e.metaKey))e.stopPropagation()};
+const words=one=>one?.textContent.trim()||'';
+const name=(one,role,label)=>{if(one){one.role=role;one.ariaLabel=label}};
+const help=again=>{const panel=this.closest('.vk-panel');if(panel){
+panel.addEventListener('keydown',stay);
+for(const one of panel.querySelectorAll('.widget-slider')){const label=words(one.firstChild);
+const handles=one.querySelectorAll('.noUi-handle');name(one.querySelector('.widget-readout'),
+'textbox',label);handles.forEach((handle,at)=>name(handle,'slider',handles.length>1?
+label+[' from',' to'][at]:label))}
+for(const one of panel.querySelectorAll('.widget-radio'))name(one.lastChild,'radiogroup',
+words(one.firstChild)||words(one.parentNode.querySelector(':scope>.widget-label'))||'answer')}
+if(again)setTimeout(help,300,again-1)};help(20)"""
+KEYS: Final = f'<img alt="" src="data:," onerror="{escape(_HELP)}">'
 
 Self = TypeVar("Self", bound="Panel")
 Rest = ParamSpec("Rest")
@@ -342,8 +358,13 @@ def _who_does(scenario: str, layout: str) -> Sequence[str]:
 # --- the toggle lab -------------------------------------------------------------------------------
 
 
-def toggle_lab() -> ToggleLab:
-    """Return the toggle lab: every rule and every case at your fingertips."""
+def toggle_lab(
+    scenario: str = "", *, rule: str | Kernel = "", compared: str | Kernel | None = None
+) -> ToggleLab:
+    """Return the toggle lab: every rule and every case, or a scenario of your own, to play with.
+
+    `scenario`, `rule` and `compared` as in ToggleLab.open(); the lab says what is wrong with them.
+    """
     from vmakernel.toggle_lab import ToggleLab
 
-    return ToggleLab()
+    return ToggleLab().open(scenario, rule, compared)
