@@ -12,7 +12,6 @@ from vmakernel.draw import Picture
 from vmakernel.explain import trace
 from vmakernel.kernels import MOMENTS, RULES, kernel, rules_table
 from vmakernel.lesson import under
-from vmakernel.lesson import under
 from vmakernel.posters import (
     FIELDS,
     anatomy,

@@ -424,9 +424,13 @@ def judge(kernel: Kernel, *, uniform: bool = True) -> Judgement:
     Safe: no merge removes a VMA that has ->close. Minimal: wherever the merge code could merge
     without that, with both neighbours or with one of them, it merges, and removes no fewer VMAs.
     """
+    kernel = guarded(kernel)
+    return (_judge if is_own(kernel) else _judged)(kernel, uniform)
+
+
+def _judge(kernel: Kernel, uniform: bool) -> Judgement:
     numbers = dict.fromkeys(_NUMBERS, 0)
     unsafe, strict = [], []
-    kernel = guarded(kernel)
     known = _classes(kernel, uniform=uniform)
     base = kernel.with_rule(free(kernel).rule)
     for one, limit in zip(known, _limits(base, uniform, is_own(kernel)), strict=True):
@@ -445,6 +449,10 @@ def judge(kernel: Kernel, *, uniform: bool = True) -> Judgement:
         strict_witness=_smallest(strict),
         odd_one=_odd_one(kernel, known, uniform=uniform) if is_own(kernel) else "",
     )
+
+
+# What no learner wrote answers the same each time.
+_judged = lru_cache(maxsize=128)(_judge)
 
 
 def _odd_one(kernel: Kernel, known: tuple[Class, ...], *, uniform: bool) -> str:
