@@ -1,4 +1,4 @@
-"""Charts: numbers over history and over the calls of a program, drawn by matplotlib.
+"""Charts: numbers over the calls of a program, drawn by matplotlib.
 
 A face. matplotlib is imported when a chart is shown, so that the text beside it needs nothing.
 Where it is not to be had, as in a browser without a network, a plain drawing of ours stands in.
@@ -15,10 +15,7 @@ from typing import Any, Final
 from vmakernel import draw
 from vmakernel.call_pictures import predictions, read
 from vmakernel.kernels import kernel
-from vmakernel.lesson import Told
-from vmakernel.recorded import CASES, situation
 
-VERSIONS: Final = ("2.6.12", "5.10", "6.0", "6.1.0", "6.3", "6.5", "6.9", "6.12", "7.3")
 # Okabe and Ito's colours; marker and dash say the same without them.
 _STYLES: Final = (("#0072B2", "o", "-"), ("#D55E00", "X", "--"), ("#009E73", "s", ":"))
 # The same in our own drawing.
@@ -97,22 +94,6 @@ class Chart:
         source = f"data:image/png;base64,{b64encode(png).decode()}"
         html = f'<img alt="{escape(repr(self))}" style="max-width:none" src="{source}">'
         return {"text/plain": repr(self), "text/html": html, "image/png": png}
-
-
-def history(versions: Sequence[str] = VERSIONS) -> Chart:
-    """Return how many of the eight cases merge, and lose a call, where everybody has ->close."""
-    told = {
-        version: [Told(version, situation(case, close="all")) for case in CASES]
-        for version in versions
-    }
-    return Chart(
-        "The eight cases, everybody with close",
-        versions,
-        {
-            "merge": [sum(one.merged for one in cases) for cases in told.values()],
-            "lose a close": [sum(bool(one.lost) for one in cases) for cases in told.values()],
-        },
-    )
 
 
 def counts(program: str, *rules: str) -> Chart:

@@ -132,6 +132,6 @@ def test_no_kernel_is_asked_and_a_chart_needs_no_matplotlib(offline, address):
     assert lesson.run_all() == []
     why = "print(__import__('vmakernel.live').live.why_unsupported())"
     assert "this Python runs inside a browser" in lesson.run("compose-third", why)
-    chart = "from vmakernel.charts import history\nhistory()"
-    assert lesson.run("compose-third", chart).startswith("The eight cases, everybody with close.")
-    lesson.tab.locator("svg.vk[aria-label^='The eight cases']").first.wait_for()
+    chart = "from vmakernel.charts import counts\ncounts('seg A 4\\nshmat A 0', '6.3')"
+    assert lesson.run("compose-third", chart).startswith("VMAs after each call.")
+    lesson.tab.locator("svg.vk[aria-label^='VMAs after each call']").first.wait_for()
