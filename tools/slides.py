@@ -19,7 +19,8 @@ from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 
 from tools import teaching
-from tools.lessons import LESSONS, Wrong
+from tools.lessons import Wrong
+from tools.notebooks import LESSONS
 from tools.teaching import Lab, Step, predictions, shown
 from vmakernel import draw
 from vmakernel.card import Card
