@@ -31,6 +31,7 @@ from vmakernel.widgets import alternatives
 
 PLAN: Final = LESSONS / "teaching.toml"
 HUB: Final = "[JupyterHub for a class](../deploy/README.md)"
+NAMES: Final = (quiz.Kind.LAYOUT, quiz.Kind.ORDER)  # their options are no sentences
 OFTEN: Final = 2  # questions a misconception is behind, to be worth a warning
 
 
@@ -385,7 +386,7 @@ def _right(question: quiz.Question) -> str:
     texts = [option.text for option in question.options]
     letters = [question.listing[texts.index(key)][0] for key in question.key]
     key = "; ".join(question.key)
-    return f"**{' '.join(letters)}** " + (f"`{key}`" if question.kind is quiz.Kind.LAYOUT else key)
+    return f"**{' '.join(letters)}** " + (f"`{key}`" if question.kind in NAMES else key)
 
 
 def main(arguments: list[str]) -> int:
