@@ -29,7 +29,7 @@ every_lab = pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.file)
 @every_lab
 def test_the_plan_is_as_the_tables_have_it(lab: teaching.Lab) -> None:
     path = LESSONS / f"{lab.file}.ipynb"
-    made = index.formed(list(teaching.cells(lab)), read(path))
+    made = index.formed(teaching.cells(lab), read(path))
 
     assert canonical(made) == path.read_text("utf-8"), "run `python -m tools.teaching`"
 

@@ -1,7 +1,7 @@
 """Make the slides of the labs: ``make slides`` or ``python -m tools.slides [FOLDER]``.
 
-One page of HTML for each lab, in dist/slides/, that needs no network and no script. A slide is what
-notebooks/teaching.toml names: cells of a lesson as they are stored, or a card, front and back. A
+One page of HTML for each lab, in FOLDER unless told otherwise; it needs no network and no script. A
+slide is what notebooks/teaching.toml names: cells of a lesson as stored, or a card, both sides. A
 prediction shows its question and the layouts to vote on. The browser does the rest: Page Down and
 the arrow keys go on, printed it is a slide a page, and it is dark where the reader's system is.
 """

@@ -31,6 +31,7 @@ from vmakernel.widgets import alternatives
 
 PLAN: Final = LESSONS / "teaching.toml"
 HUB: Final = "[JupyterHub for a class](../deploy/README.md)"
+NAMES: Final = (quiz.Kind.LAYOUT, quiz.Kind.ORDER)  # their options are no sentences
 OFTEN: Final = 2  # questions a misconception is behind, to be worth a warning
 
 
@@ -217,10 +218,13 @@ def _value(node: ast.expr, given: dict[str, ast.expr], imported: dict[str, Any])
 # --- the notebooks -------------------------------------------------------------------------------
 
 
-def cells(lab: Lab) -> Iterator[NotebookNode]:
+def cells(lab: Lab) -> list[NotebookNode]:
     """Write the plan of a lab."""
-    yield _text("head", _head(lab))
-    yield _code("imports", IMPORTS)
+    rest = list(_plan(lab))
+    return [_text("head", _head(lab)), _code("imports", _imports(rest)), *rest]
+
+
+def _plan(lab: Lab) -> Iterator[NotebookNode]:
     yield _text("before", BEFORE)
     yield _text("timetable", _timetable(lab))
     for at, step in enumerate(lab.steps):
@@ -254,14 +258,27 @@ def _code(name: str, source: str, *tags: str) -> NotebookNode:
     return cell
 
 
-IMPORTS: Final = """\
-from vmakernel import kernel, quiz, recorded, widgets
-from vmakernel.card import card
-from vmakernel.explore import judge
-from vmakernel.lesson import under
-from vmakernel.predict import predict
-from vmakernel.recorded import CASES, situation
-from vmakernel.scenario import parse"""
+FROM: Final = {
+    "vmakernel": "kernel quiz recorded widgets",
+    "vmakernel.card": "card",
+    "vmakernel.explore": "judge",
+    "vmakernel.lesson": "under",
+    "vmakernel.predict": "predict",
+    "vmakernel.recorded": "CASES situation",
+    "vmakernel.scenario": "parse",
+}
+
+
+def _imports(rest: list[NotebookNode]) -> str:
+    """Return the imports that the cells of code need, and no others."""
+    code = "\n".join([cell.source for cell in rest if cell.cell_type == "code"])
+    used = {one.id for one in ast.walk(ast.parse(code)) if isinstance(one, ast.Name)}
+    lines = []
+    for module, names in FROM.items():
+        if needed := [name for name in names.split() if name in used]:
+            lines.append(f"from {module} import {', '.join(needed)}")
+    return "\n".join(lines)
+
 
 BEFORE: Final = f"""\
 ## Before the lab
@@ -369,13 +386,13 @@ def _right(question: quiz.Question) -> str:
     texts = [option.text for option in question.options]
     letters = [question.listing[texts.index(key)][0] for key in question.key]
     key = "; ".join(question.key)
-    return f"**{' '.join(letters)}** " + (f"`{key}`" if question.kind is quiz.Kind.LAYOUT else key)
+    return f"**{' '.join(letters)}** " + (f"`{key}`" if question.kind in NAMES else key)
 
 
 def main(arguments: list[str]) -> int:
     """Make the plans; with --check, 1 if one differs; 2 if a table is wrong."""
     try:
-        made = {LESSONS / f"{lab.file}.ipynb": list(cells(lab)) for lab in labs()}
+        made = {LESSONS / f"{lab.file}.ipynb": cells(lab) for lab in labs()}
     except ValueError as wrong:
         print(f"notebooks: {wrong}", file=sys.stderr)
         return 2

@@ -15,7 +15,8 @@ VOTE: Final = "Vote in silence. Then convince your neighbour. Then vote again."
 # Each side is a page on paper.
 STYLE: Final = (
     ".vk-side{border:1px solid var(--jp-border-color1,#999);padding:.5em 1.2em;margin-bottom:1em}"
-    "@media print{.vk-side{border:0;font-size:14pt;break-after:page;break-inside:avoid}}"
+    "@media print{.vk-side{border:0;font-size:14pt;break-after:page;break-inside:avoid}"
+    ".vk-side svg.vk{max-height:9cm}}"
 )
 
 
