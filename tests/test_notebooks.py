@@ -214,8 +214,8 @@ def other(word: str) -> str:
     ("right", "wrong"),
     [
         ("Three VMAs", "Four VMAs"),
-        ("Linux 6.3 merges no such VMA", "Linux 6.4 merges no such VMA"),
-        ("is never destroyed", "is sometimes destroyed"),
+        ("Up to 6.3 no VMA", "Up to 6.4 no VMA"),
+        ("This one never gets there", "This one sometimes gets there"),
         ("of 22 versions", "of 23 versions"),
         ("6.9 refuses to make", "6.9 likes to make"),
     ],
