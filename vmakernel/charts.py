@@ -15,6 +15,7 @@ from typing import Any, Final
 from vmakernel import draw
 from vmakernel.call_pictures import predictions, read
 from vmakernel.kernels import kernel
+from vmakernel.scenario import Scenario
 
 # Okabe and Ito's colours; marker and dash say the same without them.
 _STYLES: Final = (("#0072B2", "o", "-"), ("#D55E00", "X", "--"), ("#009E73", "s", ":"))
@@ -96,7 +97,7 @@ class Chart:
         return {"text/plain": repr(self), "text/html": html, "image/png": png}
 
 
-def counts(program: str, *rules: str) -> Chart:
+def counts(program: str | Scenario, *rules: str) -> Chart:
     """Return how many VMAs there are after each call of `program`, under up to three rules."""
     calls = [str(call) for call in read(program).calls]
     return Chart(
