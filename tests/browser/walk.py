@@ -43,7 +43,7 @@ def values(one: ipywidgets.Widget) -> Iterator[Any]:
             yield not one.value
             yield not one.value
         case "radio" | "choice":
-            yield from [*range(len(one.options)), 0]
+            yield from [*range(len(one.options)), 0] if one.options else []  # nothing to choose yet
         case "slider" if isinstance(one, ipywidgets.IntRangeSlider):
             low, high = one.value
             yield from [(low, high - 2), (low + 1, high - 2), (low + 1, high), (low, high)]
@@ -185,10 +185,12 @@ def use(keys: Keys, one: ipywidgets.Widget, inner: int) -> None:
                 keys.press("Space")
                 one.index = inner
                 told(keys, one, "Space")
-        case "choice":
+        case "choice" if one.options:
             for key, way in ("ArrowDown", 1), ("ArrowUp", -1):
                 keys.press(key)
-                one.index = min(max(one.index + way, 0), len(one.options) - 1)
+                one.index = min(
+                    max((-1 if one.index is None else one.index) + way, 0), len(one.options) - 1
+                )
                 told(keys, one, key)
         case "slider":
             for key, way in ("ArrowLeft", -1), ("ArrowRight", 1):
