@@ -277,6 +277,7 @@ def test_browser() -> int:
             raise Trouble(NOT_INSTALLED)
     quick = os.environ.get("VMAKERNEL_BROWSER") == "quick"
     tests = ["-o", "cache_dir=dist/browser/cache"]
+    tests += ["-o", "faulthandler_timeout=240", "-o", "faulthandler_exit_on_timeout=true"]
     tests += ["tests/browser/test_notebooks.py" if quick else "tests/browser"]
     if not module("pytest", *tests):
         return 0
