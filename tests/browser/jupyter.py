@@ -30,6 +30,7 @@ SECONDS: Final = 90  # for all cells of a notebook
 THEIRS: Final = (
     "favicon",
     "ResizeObserver loop",
+    "Could not send widget sync message",  # a notebook that closes after its kernel was ended
 )
 
 # In the page: what axe-core says of our text and outputs.

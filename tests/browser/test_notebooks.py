@@ -72,19 +72,6 @@ def test_it_runs_without_an_error(opened: Opened) -> None:
     assert opened.lab.wrong == []
 
 
-def test_by_mouse(opened: Opened, times: dict[str, list[float]], clicked: set[type]) -> None:
-    for pair in opened.pairs:
-        pair.agree("running the cell")
-        if QUICK and type(pair.panel) in clicked:
-            continue
-        clicked.add(type(pair.panel))
-        done = walk.by_mouse(pair)
-        assert done >= len(pair.controls)
-        times[type(pair.panel).__name__] += pair.times
-        pair.times.clear()
-    assert opened.lab.wrong == []
-
-
 def test_by_keyboard_alone(opened: Opened, used: set[type]) -> None:
     # One of a kind is enough: what is asked is whether the keys reach it, and stay with it.
     for pair in opened.pairs:
@@ -93,8 +80,22 @@ def test_by_keyboard_alone(opened: Opened, used: set[type]) -> None:
         used.add(type(pair.panel))
         cells = opened.notebook.count()
         opened.notebook.stand_before(pair.there)
-        assert walk.by_keyboard(pair) >= len(pair.controls)
+        there = len(pair.controls)
+        assert walk.by_keyboard(pair) >= there
         assert opened.notebook.count() == cells, "a key was a command to JupyterLab"
+    assert opened.lab.wrong == []
+
+
+def test_by_mouse(opened: Opened, times: dict[str, list[float]], clicked: set[type]) -> None:
+    for pair in opened.pairs:
+        pair.agree("running the cell")
+        if QUICK and type(pair.panel) in clicked:
+            continue
+        clicked.add(type(pair.panel))
+        there = len(pair.controls)  # a button may bring more of them
+        assert walk.by_mouse(pair) >= there
+        times[type(pair.panel).__name__] += pair.times
+        pair.times.clear()
     assert opened.lab.wrong == []
 
 

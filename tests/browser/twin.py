@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import ipywidgets
 
 from tools.notebooks import read
-from vmakernel import exercise, widgets
+from vmakernel import exercise, progress, widgets
 from vmakernel.widgets import Panel
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Shown(NamedTuple):
 
 def twins(path: Path, cells: Sequence[str]) -> list[Shown]:
     """Run a notebook's cells here up to the last of `cells`; return the widgets they show."""
-    for kept in (widgets._KEPT, exercise._ATTEMPTED):
+    for kept in (widgets._KEPT, exercise._ATTEMPTED, progress.SAID):
         kept.clear()
     around: dict[str, Any] = {"__name__": "__main__"}
     found = []

@@ -83,6 +83,8 @@ def mouse(pair: Pair, one: ipywidgets.Widget, value: Any) -> None:
             one.click()
         case "text":
             there.fill(value)
+            if not one.continuous_update:  # it is taken with Enter
+                there.press("Enter")
             one.value = value
 
 
@@ -158,7 +160,8 @@ def by_keyboard(pair: Pair, presses: int = 200) -> int:
         if used and here <= used[-1]:
             raise AssertionError(f"Tab went back to {names(pair.controls[here[0]])}")
         used.append(here)
-        use(keys, pair.controls[here[0]], here[1])
+        if not pair.controls[here[0]].disabled:  # a slider's handles take the focus all the same
+            use(keys, pair.controls[here[0]], here[1])
     met = {at for at, _ in used}
     left = [
         names(one) for at, one in enumerate(pair.controls) if at not in met and not one.disabled
@@ -204,19 +207,16 @@ def use(keys: Keys, one: ipywidgets.Widget, inner: int) -> None:
                 told(keys, one, key)
         case "text":
             old = one.value
-            keys.press("ControlOrMeta+a")
-            for word in (one.placeholder or WRONG, ""):
-                if word:
-                    keys.pair.there.page.keyboard.type(word)
-                else:
-                    keys.press("ControlOrMeta+a")
-                    keys.press("Delete")
+            for word in (one.placeholder or WRONG, "", *([old] if old else [])):
+                keys.press("ControlOrMeta+a")
+                keys.press("Delete")
+                if one.continuous_update:  # each letter is a change
+                    one.value = ""
+                keys.pair.there.page.keyboard.type(word)
+                if not one.continuous_update:
+                    keys.press("Enter")
                 one.value = word
                 told(keys, one, f"typing {word!r}")
-            if old:
-                keys.pair.there.page.keyboard.insert_text(old)
-                one.value = old
-                told(keys, one, "typing it again")
 
 
 def moved(one: ipywidgets.Widget, handle: int, way: int) -> Any:
