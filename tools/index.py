@@ -146,13 +146,13 @@ def index() -> list[NotebookNode]:
     """Write the cells of the contents."""
     table = lessons.table()
     return [
-        _text("head", HEAD.format(minutes=table[0].minutes)),
-        _text("map", MAP),
-        _code("map-drawn", "from vmakernel.course_map import course_map\n\ncourse_map()"),
-        _text("lessons", _lessons(table)),
-        *[_text(f"way-{n}", text) for n, text in enumerate(_ways(table))],
-        _text("beside", _beside()),
-        _text("measured", _measured(table)),
+        made_text("head", HEAD.format(minutes=table[0].minutes)),
+        made_text("map", MAP),
+        made_code("map-drawn", "from vmakernel.course_map import course_map\n\ncourse_map()"),
+        made_text("lessons", _lessons(table)),
+        *[made_text(f"way-{n}", text) for n, text in enumerate(_ways(table))],
+        made_text("beside", _beside()),
+        made_text("measured", _measured(table)),
     ]
 
 
@@ -234,13 +234,13 @@ def page() -> list[NotebookNode]:
     """Write the cells of the glossary."""
     known: dict[str, Lesson | Beside] = {one.number: one for one in lessons.table()}
     known |= {one.file: one for one in beside()}
-    cells = [_text("head", f"# Glossary\n\n{CONTENTS}\n\n{GLOSSARY_HEAD}")]
-    cells.append(_code("imports", IMPORTS))
+    cells = [made_text("head", f"# Glossary\n\n{CONTENTS}\n\n{GLOSSARY_HEAD}")]
+    cells.append(made_code("imports", IMPORTS))
     for term in glossary.terms():
         text = f"## {term.name}\n\n{term.says} *Taught in {known[term.taught].link}.*"
-        cells.append(_text(term.cell, text))
+        cells.append(made_text(term.cell, text))
         if term.holds:
-            cells.append(_code(f"{term.cell}-holds", term.holds, "claim"))
+            cells.append(made_code(f"{term.cell}-holds", term.holds, "claim"))
     return cells
 
 
@@ -259,12 +259,14 @@ from vmakernel.recorded import CASES, situation"""
 # --- making them -----------------------------------------------------------------------------
 
 
-def _text(name: str, text: str) -> NotebookNode:
+def made_text(name: str, text: str) -> NotebookNode:
+    """Return a cell of text that a tool makes."""
     cell: NotebookNode = new_markdown_cell(text, id=name, metadata={"tags": ["made"]})
     return cell
 
 
-def _code(name: str, source: str, *tags: str) -> NotebookNode:
+def made_code(name: str, source: str, *tags: str) -> NotebookNode:
+    """Return a cell of code that a tool makes; one tagged claim is folded."""
     cell: NotebookNode = new_code_cell(source, id=name, metadata={"tags": ["made", *tags]})
     if "claim" in tags:
         cell.metadata["jupyter"] = {lessons.FOLDED["claim"]: True}

@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 
 import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from tools import index, lessons
+from tools.index import made_code, made_text
 from tools.lessons import CONTENTS, Wrong
 from tools.notebooks import LESSONS, canonical, read
 from vmakernel import quiz
@@ -221,41 +221,29 @@ def _value(node: ast.expr, given: dict[str, ast.expr], imported: dict[str, Any])
 def cells(lab: Lab) -> list[NotebookNode]:
     """Write the plan of a lab."""
     rest = list(_plan(lab))
-    return [_text("head", _head(lab)), _code("imports", _imports(rest)), *rest]
+    return [made_text("head", _head(lab)), made_code("imports", _imports(rest)), *rest]
 
 
 def _plan(lab: Lab) -> Iterator[NotebookNode]:
-    yield _text("before", BEFORE)
-    yield _text("timetable", _timetable(lab))
+    yield made_text("before", BEFORE)
+    yield made_text("timetable", _timetable(lab))
     for at, step in enumerate(lab.steps):
-        yield _text(f"step-{at}", _step(step))
+        yield made_text(f"step-{at}", _step(step))
         if step.holds:
-            yield _code(f"step-{at}-holds", step.holds.strip(), "claim")
+            yield made_code(f"step-{at}-holds", step.holds.strip(), "claim")
     wrong = table()["wrong"]
-    yield _text("wrong", "## What usually goes wrong\n\n" + "\n".join(map(_wrong, wrong)))
+    yield made_text("wrong", "## What usually goes wrong\n\n" + "\n".join(map(_wrong, wrong)))
     for at, row in enumerate(wrong):
         if "holds" in row:
-            yield _code(f"wrong-{at}-holds", row["holds"].strip(), "claim")
-    yield _text("believed", _believed(lab))
-    yield _text("cards", CARDS)
+            yield made_code(f"wrong-{at}-holds", row["holds"].strip(), "claim")
+    yield made_text("believed", _believed(lab))
+    yield made_text("cards", CARDS)
     for step in lab.steps:
         for name in step.cards:
-            yield _code(f"card-{name}", f'card("{name}")')
-    yield _text("key", "## Answer key\n\n" + KEY)
+            yield made_code(f"card-{name}", f'card("{name}")')
+    yield made_text("key", "## Answer key\n\n" + KEY)
     for number in lab.lessons:
-        yield _text(f"key-{number}", _key(number))
-
-
-def _text(name: str, text: str) -> NotebookNode:
-    cell: NotebookNode = new_markdown_cell(text, id=name, metadata={"tags": ["made"]})
-    return cell
-
-
-def _code(name: str, source: str, *tags: str) -> NotebookNode:
-    cell: NotebookNode = new_code_cell(source, id=name, metadata={"tags": ["made", *tags]})
-    if "claim" in tags:
-        cell.metadata["jupyter"] = {lessons.FOLDED["claim"]: True}
-    return cell
+        yield made_text(f"key-{number}", _key(number))
 
 
 FROM: Final = {
