@@ -19,7 +19,7 @@ test-browser:   ## every notebook and every control in JupyterLab, with Chromium
 work:           ## copy the exercises into work/; what is there is kept
 	@$(PYTHON) tools/course.py work
 
-test-slow:      ## the small world one by one (half an hour), ten thousand practice problems
+test-slow:      ## the small world one by one (an hour; it goes on where it was interrupted), ten thousand practice problems
 	@PYTHONPATH=. $(PYTHON) tests/slow_explore.py
 	@VMAKERNEL_SLOW=1 .venv/bin/python -m pytest -q tests/test_practice.py
 
