@@ -164,6 +164,8 @@ def _readable(html: str) -> str:
     html = re.sub(
         r"<table", '<div class="wide" tabindex="0" role="group" aria-label="Table"><table', html
     )
+    # A picture keeps its letters readable and scrolls; browsers give what scrolls to the keyboard.
+    html = re.sub(r"(<svg\b.*?</svg>)", r'<div class="wide">\1</div>', html, flags=re.DOTALL)
     html = re.sub(r'<a class="anchor-link".*?</a>', "", html)  # headings keep their ids
     html = re.sub(r"<th\b[^>]*>\s*</th>", "<td></td>", html)  # the head of nothing is no head
     return html.replace("</table>", "</table></div>")

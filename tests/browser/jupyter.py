@@ -92,7 +92,7 @@ def server(home: Path) -> Iterator[str]:
         patch.setattr(course, "STATE", home / ".jupyter")
         copied = [*(course.ROOT / "notebooks").glob("*.ipynb")]
         copied += (course.ROOT / "exercises").glob("*.ipynb")
-        for path in copied:
+        for path in [*copied, *(course.ROOT / "notebooks").glob("*.toml")]:
             there = home / path.relative_to(course.ROOT)
             there.parent.mkdir(exist_ok=True)
             shutil.copy(path, there)

@@ -23,7 +23,7 @@ def by_mouse(pair: Pair) -> int:
     done = 0
     for one in pair.controls:
         for value in values(one):
-            if one.disabled:
+            if one.disabled or all(it is not one for it in pair.controls):  # a list was drawn anew
                 break
             mouse(pair, one, value)
             pair.agree(f"{names(one)}, {value!r}")
@@ -58,7 +58,8 @@ def values(one: ipywidgets.Widget) -> Iterator[Any]:
 
 def button_after(pair: Pair, one: ipywidgets.Widget) -> ipywidgets.Widget | None:
     """Return the button that takes what a radio group offers, if there is one."""
-    behind = pair.controls[[id(it) for it in pair.controls].index(id(one)) + 1 :]
+    places = [at for at, it in enumerate(pair.controls) if it is one]
+    behind = pair.controls[places[0] + 1 :] if places else []
     return next((it for it in behind if kind(it) == "button"), None)
 
 
