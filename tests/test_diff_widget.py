@@ -1,4 +1,4 @@
-"""Scenarios of one's own in the toggle lab, and the buttons that put witnesses there."""
+"""Scenarios of one's own in the toggle lab, and the witnesses that open there."""
 
 import ast
 import io
@@ -9,7 +9,7 @@ import pytest
 
 from vmakernel import draw, explore, widgets
 from vmakernel.__main__ import main
-from vmakernel.diff_widget import CLOSE, OPEN, DiffLab, Witnesses, diff_lab
+from vmakernel.diff_widget import DiffLab, Witnesses, diff_lab
 from vmakernel.explain import explain, trace
 from vmakernel.kernels import Kernel, Removal, kernel
 from vmakernel.layout import strip
@@ -185,27 +185,21 @@ def test_every_witness_of_the_patches_opens_in_the_lab(
 ) -> None:
     panel = diffs[pair]
     before, after = map(kernel, pair)
-    assert len(panel.buttons) == len(panel.diff.groups) > 1
-    for at, group in enumerate(panel.diff.groups):
-        panel.buttons[at].click()
+    assert len(panel.choice.options) - 1 == len(panel.diff.groups) > 1
+    for number, group in enumerate(panel.diff.groups, 1):
+        panel.choice.value = number
 
-        assert panel.opened == at
-        assert panel.lab is not None
+        assert panel.opened == number
         assert panel.lab.own.value == group.witness
         shows(panel.lab, group.witness, after, before)
-        assert panel.box.children.index(panel.lab.box) == (
-            panel.box.children.index(panel.rows[at]) + 1
-        )
-        assert [b.description for b in panel.buttons].count(CLOSE) == 1
-        assert group.witness in panel.rows[at].children[0].value.replace("&gt;", ">")
+        assert panel.lab.box.layout.display is None
+        assert panel.choice.label.startswith(f"{number}: ")
+        assert group.witness in panel.listed.value.replace("&gt;", ">")
         assert repr(panel).endswith(repr(panel.lab))
-        assert panel.open(at + 1).opened == at
+        assert panel.open(number).opened == number
 
-    panel.buttons[at].click()
-    assert panel.opened is None
-    assert panel.lab is not None
-    assert panel.lab.box not in panel.box.children
-    assert {button.description for button in panel.buttons} == {OPEN}
+    panel.choice.value = 0
+    assert panel.lab.box.layout.display == "none"
     assert repr(panel) == str(panel.diff)
 
 
@@ -229,7 +223,8 @@ def test_a_witness_that_is_not_there_gets_one_sentence(
 def test_no_difference_is_a_sentence() -> None:
     panel = diff_lab(explore.diff(kernel("6.12"), kernel("6.12")))
 
-    assert panel.buttons == []
+    assert panel.choice.layout.display == "none"
+    assert panel.opened == 0
     assert "nothing changes" in repr(panel)
 
 
@@ -242,9 +237,9 @@ def test_the_witnesses_against_every_rule_open_in_the_lab(mixed: bool) -> None:
         plane.before.value, plane.after.value, plane.removed.value = before, after, removed
         against = [scenario for _, scenario in plane.witnesses if scenario]
         assert [one.scenario for one in plane.against.witnesses] == against
-        for button, scenario in zip(plane.against.buttons, against, strict=True):
-            button.click()
-            assert plane.against.lab is not None
+        assert plane.against.opened == 0
+        for number, scenario in enumerate(against, 1):
+            plane.against.choice.value = number
             shows(plane.against.lab, scenario, plane.mine.kernel)
             seen += 1
     assert seen > 12

@@ -93,7 +93,7 @@ def test_every_setting_shows_what_the_engine_judges(
     assert (lab.mine.safe, lab.mine.minimal) == (judged.safe, judged.minimal)
     assert (lab.mine.loss, lab.mine.permission) == (judged.loss, judged.permission)
     assert repr(lab).startswith(placed(lab.mine))
-    against = "".join([row.children[0].value for row in lab.against.rows])
+    against = lab.against.listed.value
     for witness in (judged.unsafe_witness, judged.strict_witness):
         assert witness.replace(">", "&gt;") in against
     assert ("It loses" in against) == (not judged.safe)

@@ -55,6 +55,7 @@ class Scrub(Panel):
     def __init__(self, scenario: str | Scenario, *rules: str) -> None:
         super().__init__()
         self.stories: tuple[Prediction, ...] = ()
+        self._drawn: tuple[tuple[Prediction, ...], int] | None = None
         self.call = ipywidgets.IntSlider(value=1, min=1, max=1, description="call", readout=False)
         self.back = ipywidgets.Button(description="◀ back", tooltip="The call before")
         self.forth = ipywidgets.Button(description="next ▶", tooltip="The next call")
@@ -67,14 +68,16 @@ class Scrub(Panel):
         self.set(scenario, *rules)
 
     @guarded
-    def set(self, scenario: str | Scenario, *rules: str) -> None:
-        """Take another program; the call stays the same where there is one."""
+    def set(self, scenario: str | Scenario, *rules: str, last: bool = False) -> None:
+        """Take another program; the call stays the same where there is one, or is the `last`."""
         try:
             self.stories = predictions(scenario, rules or RULES)
         except ScenarioError as error:
             self.stories = ()
             self.complain(str(error))
         self.call.max = len(self.stories[0].scenario.calls) + 1 if self.stories else 1
+        if last:
+            self.call.value = max(self.call.max - 1, 1)
         self._moved()
 
     # At either end the buttons do nothing, and stay: one that went grey would lose the focus, and
@@ -88,8 +91,11 @@ class Scrub(Panel):
         self.call.value += 1
 
     def _moved(self, _: object = None) -> None:
-        self.picture.value = self._picture
-        self.table.value = self._table
+        now = self.stories, self.call.value
+        if now != self._drawn:
+            self._drawn = now
+            self.picture.value = self._picture
+            self.table.value = self._table
 
     @property
     def _picture(self) -> str:
@@ -356,7 +362,7 @@ class Composer(Panel):
             ipywidgets.HBox([self.run, self.may_leak]),
             self.live,
         )
-        self._last()
+        self.scrub.set(self.program.value, last=True)
 
     @guarded
     def _chosen(self, _: object) -> None:
@@ -371,13 +377,7 @@ class Composer(Panel):
     @guarded
     def _edited(self, _: object) -> None:
         self.live.value = ""
-        self.scrub.set(self.program.value)
-        self._last()
-
-    def _last(self) -> None:
-        """Show the last call: what the program left."""
-        if self.scrub.stories:
-            self.scrub.call.value = max(self.scrub.call.max - 1, 1)
+        self.scrub.set(self.program.value, last=True)  # what the program left
 
     @guarded
     def _add(self, _: object) -> None:

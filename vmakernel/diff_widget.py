@@ -1,4 +1,4 @@
-"""Witnesses that open in the toggle lab: a button for each scenario a machine has found.
+"""Witnesses that open in the toggle lab: a list of the scenarios a machine has found, and a choice.
 
 A face; previous: toggle_lab.py. explore.py finds the scenarios; the lab shows what they are about.
 """
@@ -6,7 +6,6 @@ A face; previous: toggle_lab.py. explore.py finds the scenarios; the lab shows w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from html import escape
 from typing import Final, NamedTuple
 
@@ -20,7 +19,6 @@ from vmakernel.toggle_lab import ToggleLab
 from vmakernel.widgets import Panel, guarded
 
 OPEN: Final = "open in the toggle lab"
-CLOSE: Final = "close the lab"
 
 
 class Witness(NamedTuple):
@@ -33,10 +31,9 @@ class Witness(NamedTuple):
 
 
 class Witnesses(Panel):
-    """A list of witnesses; the button of each opens the toggle lab below it, and closes it again.
+    """A list of witnesses; the one that is chosen below it opens in the toggle lab.
 
     `drawn`: each is shown as a picture as well.
-    `opened` is the number of the witness that is open, from 0; None where none is.
     """
 
     top: tuple[ipywidgets.Widget, ...] = ()
@@ -45,67 +42,65 @@ class Witnesses(Panel):
     def __init__(self, witnesses: Sequence[Witness] = (), *, drawn: bool = False) -> None:
         super().__init__()
         self.drawn = drawn
-        self.lab: ToggleLab | None = None
-        self.rows: list[ipywidgets.VBox] = []
+        self.listed = ipywidgets.HTML()
+        self.choice = ipywidgets.Dropdown(
+            options=[("none", 0)],
+            description=OPEN,
+            style={"description_width": "initial"},
+            layout={"width": "auto"},
+        )
+        # There from the start: making its many controls would keep the reader waiting later.
+        self.lab = ToggleLab()
+        self.choice.observe(self._chosen, "value")
+        parts = (self.listed, self.choice, self.message, self.lab.box)
+        self.show(*self.top, *parts, *self.bottom)
         self.set(witnesses)
 
     def set(self, witnesses: Sequence[Witness]) -> None:
         """Put other witnesses in the place of those that are listed."""
-        old = self.rows
         self.witnesses = tuple(witnesses)
-        self.opened: int | None = None
-        self.buttons: list[ipywidgets.Button] = []
-        self.rows = [self._row(at, one) for at, one in enumerate(self.witnesses)]
-        self._arrange()
-        for row in old:
-            for widget in (*row.children, row):
-                widget.close()
+        self.listed.value = f"<ol>{''.join(map(self._item, self.witnesses))}</ol>"
+        lines = [f"{at}: {one.words.rstrip(':')}" for at, one in enumerate(self.witnesses, 1)]
+        self.choice.value = 0
+        self.choice.options = [(line, at) for at, line in enumerate(["none", *lines])]
+        self.choice.layout.display = None if lines else "none"
+        self._show_lab()
 
-    def _row(self, at: int, one: Witness) -> ipywidgets.VBox:
-        words = f"<p>{escape(one.words)}<br><code>{escape(one.scenario)}</code></p>"
+    def _item(self, one: Witness) -> str:
         shown = draw.before_after(one.scenario, one.kernel).svg if self.drawn else ""
-        button = ipywidgets.Button(tooltip=f"{OPEN}: {one.words}", layout={"width": "14em"})
-        button.on_click(partial(self._clicked, at))
-        self.buttons.append(button)
-        return ipywidgets.VBox([ipywidgets.HTML(words + shown), button])
+        return f"<li>{escape(one.words)}<br><code>{escape(one.scenario)}</code>{shown}</li>"
 
-    def _arrange(self) -> None:
-        for at, button in enumerate(self.buttons):
-            button.description = CLOSE if at == self.opened else OPEN
-        parts = list(self.rows)
-        if self.opened is not None and self.lab is not None:
-            parts.insert(self.opened + 1, self.lab.box)
-        # Set once: what stands before the lab is not drawn anew, and the button keeps the focus.
-        self.show(*self.top, *parts, self.message, *self.bottom)
+    @property
+    def opened(self) -> int:
+        """The number of the witness that is open, from 1; 0 where none is."""
+        return int(self.choice.value)
 
     @guarded
-    def _clicked(self, at: int, _: object) -> None:
-        self._open(None if at == self.opened else at)
+    def _chosen(self, _: object) -> None:
+        self._show_lab()
 
-    def _open(self, at: int | None) -> None:
-        self.opened = at
-        if at is not None:
-            self.lab = self.lab or ToggleLab()
-            one = self.witnesses[at]
+    def _show_lab(self) -> None:
+        if self.opened:
+            one = self.witnesses[self.opened - 1]
             self.lab.open(one.scenario, one.kernel, one.compared or "")
-        self._arrange()
+        self.lab.box.layout.display = None if self.opened else "none"
 
     def open(self, number: int) -> Witnesses:
         """Open the witness with this number, from 1, in the lab; return the list."""
-        self._open_number(number)
+        self._open(number)
         return self
 
     @guarded
-    def _open_number(self, number: int) -> None:
+    def _open(self, number: int) -> None:
         if number not in range(1, len(self.witnesses) + 1):
             there = f"1 to {len(self.witnesses)}" if self.witnesses else "none"
             raise NotationError(f"there is no witness {number!r}: there is {there}")
-        self._open(number - 1)
+        self.choice.value = number
 
     @property
     def svg(self) -> str:
         """The scenario that is open, as the lab shows it; else the list as text."""
-        if self.opened is not None and self.lab is not None:
+        if self.opened:
             return self.lab.svg
         return f"<pre>{escape(self.text)}</pre>"
 
@@ -113,7 +108,7 @@ class Witnesses(Panel):
     def text(self) -> str:
         """The witnesses, and what the lab says where one is open."""
         lines = [f"{one.words}: {one.scenario}" for one in self.witnesses]
-        if self.opened is not None and self.lab is not None:
+        if self.opened:
             lines.append(repr(self.lab))
         return "\n".join(lines)
 
@@ -139,7 +134,7 @@ class DiffLab(Witnesses):
     def text(self) -> str:
         """The table of all differences, and what the lab says where a witness is open."""
         told = str(self.diff)
-        return told if self.opened is None else f"{told}\n\n{self.lab!r}"
+        return f"{told}\n\n{self.lab!r}" if self.opened else told
 
 
 def _words(group: Group) -> str:
@@ -148,5 +143,5 @@ def _words(group: Group) -> str:
 
 
 def diff_lab(diff: Diff) -> DiffLab:
-    """Return what explore.diff() found, with a button on each group that opens its witness."""
+    """Return what explore.diff() found, with a choice of the witness that the lab shows."""
     return DiffLab(diff)

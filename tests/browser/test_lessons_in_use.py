@@ -131,6 +131,7 @@ def answer(pair: Pair) -> None:
     options = next(one for one in pair.controls if kind(one) == "radio")
     button = walk.button_after(pair, options)
     assert button is not None
+    pair.reach()
     for one, value in ((options, 1), (button, None)):
         walk.mouse(pair, one, value)
         pair.agree(walk.names(one))
@@ -182,7 +183,7 @@ def test_a_page_that_shows_something_else_is_noticed(lesson: Notebook) -> None:
     pair.agree("running the cell")
     pair.panel.message.value = "<p>not so</p>"
 
-    with pytest.raises(AssertionError, match="after nothing: HTML 2 is"):
+    with pytest.raises(AssertionError, match="after nothing: HTML 1 is"):
         pair.agree("nothing", seconds=1)
 
 

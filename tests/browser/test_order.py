@@ -27,8 +27,11 @@ def sources(path: Path) -> list[tuple[str, str]]:
 
 
 @every_lesson
-def test_cells_run_twice_or_out_of_order_work_or_name_what_is_missing(path: Path) -> None:
+def test_cells_run_twice_or_out_of_order_work_or_name_what_is_missing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, *others = sources(path)
+    monkeypatch.chdir(course.ROOT / path.parent)  # where a kernel starts
     together: dict[str, object] = {"__name__": "__main__"}
     missing = []
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -29,7 +29,8 @@ OUTER: Final = ".vk-panel:not(.vk-panel .vk-panel)"
 # In the page: what a panel shows, in the form of shown() below.
 LOOK: Final = """
 (panel) => {
-    const list = (query, at = panel) => [...at.querySelectorAll(query)];
+    const list = (query, at = panel) =>
+        [...at.querySelectorAll(query)].filter(one => one.checkVisibility());
     const plain = (text) => text.replaceAll('\\u00a0', ' ').trim();
     const controls = list(
         'input[type=checkbox], .widget-radio, select, .widget-slider, button, .widget-text input,'
@@ -100,6 +101,22 @@ WATCH: Final = """
 """
 
 
+# In the page: true once a panel stands still. Cells that come into sight first get their height
+# then, and a click that the page moves away from under is lost.
+STILL: Final = """
+(panel) => new Promise(done => {
+    let last = NaN, since = 0;
+    const look = (now) => {
+        const {top} = panel.getBoundingClientRect();
+        if (top !== last) [last, since] = [top, now];
+        if (now - since > 250) done(true); else requestAnimationFrame(look);
+    };
+    panel.scrollIntoView({block: 'nearest'});
+    requestAnimationFrame(look);
+})
+"""
+
+
 class Shown(NamedTuple):
     """A widget of a notebook: the cell that shows it, and its twin."""
 
@@ -138,7 +155,9 @@ def ran(source: str, around: dict[str, Any]) -> Any:
 
 
 def parts(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
-    """Yield a widget and all that are in it, as they stand in the page."""
+    """Yield a widget and all that are in it, as they stand in the page; not what is hidden now."""
+    if widget.layout.display == "none":
+        return
     yield widget
     for child in getattr(widget, "children", ()):
         yield from parts(child)
@@ -201,6 +220,10 @@ class Pair:
         """All controls, as they stand in the page."""
         return [one for one in parts(self.panel.box) if kind(one)]
 
+    def reach(self) -> None:
+        """Scroll to it, as a reader does, and wait until the page stands still."""
+        self.there.evaluate(STILL)
+
     def agree(self, done: str, seconds: float = SECONDS) -> None:
         """Wait until the page shows what the twin holds; fail if it does not."""
         wanted = shown(self.panel)
@@ -230,4 +253,8 @@ class Pair:
             "text": ".widget-text input, textarea",
         }[kind(one)]
         alike = [other for other in self.controls if kind(other) == kind(one)]
-        return self.there.locator(query).nth([id(it) for it in alike].index(id(one)))
+        return (
+            self.there.locator(query)
+            .filter(visible=True)
+            .nth([id(it) for it in alike].index(id(one)))
+        )

@@ -21,6 +21,7 @@ def names(one: ipywidgets.Widget) -> str:
 def by_mouse(pair: Pair) -> int:
     """Use every control in every way it has; return how many things were done."""
     done = 0
+    pair.reach()
     for one in pair.controls:
         for value in values(one):
             if one.disabled or all(it is not one for it in pair.controls):  # a list was drawn anew
@@ -126,11 +127,12 @@ class Keys:
             """panel => {
                 const query = 'input[type=checkbox], .widget-radio, select, .widget-slider, button,'
                     + ' .widget-text input, textarea';
-                const at = [...panel.querySelectorAll(query)].findIndex(
-                    one => one.contains(document.activeElement));
+                const every = [...panel.querySelectorAll(query)].filter(
+                    one => one.checkVisibility());
+                const at = every.findIndex(one => one.contains(document.activeElement));
                 // A slider's number can be typed as well; the handles are what is walked.
                 if (at < 0 || document.activeElement.isContentEditable) return null;
-                const group = [...panel.querySelectorAll(query)][at];
+                const group = every[at];
                 const inner = [...group.querySelectorAll('input, [role=slider]')];
                 return [at, Math.max(0, inner.indexOf(document.activeElement))];
             }"""
