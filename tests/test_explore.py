@@ -2,7 +2,10 @@
 
 import json
 import random
+import time
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -270,7 +273,7 @@ def test_judgements_count_what_brute_force_counts():
                 counted["halved"] += len(outcome.removed) < max(safe)
         claimed: Counter[str] = Counter()
         for known in classes_of(small, asked_by(chosen)):
-            limits = explore.limits(chosen, known.example)
+            limits = explore.limits(free(chosen), known.example)
             for name, holds in explore.facts(known.example.decide(chosen), limits).items():
                 claimed[name] += known.size * holds
         assert claimed == counted
@@ -387,6 +390,42 @@ def test_a_test_that_goes_wrong_ends_in_a_sentence_with_its_scenario(test, compl
         scenario = said.partition("(it was asked about ")[2].rstrip(")")
         with pytest.raises(Stopped):  # and the scenario is the cause
             trace(mine, scenario)
+
+
+def late(problem: Callable[[], object]) -> Callable[[Question], bool]:
+    """A test that is sound for most of the world."""
+
+    def only_removed_from_file_2(ask: Question) -> Any:
+        if ask.vma.vm_file is not None and ask.role == "removed" and ask.case == 8:
+            return problem()
+        return ask.role == "removed" and ask.vma.has_close
+
+    return only_removed_from_file_2
+
+
+@pytest.mark.parametrize("problem", [lambda: 1 / 0, lambda: "perhaps", lambda: time.sleep(9)])
+def test_many_questions_at_a_time_end_in_what_one_by_one_would_say(monkeypatch, problem):
+    told = []
+    for scouts in (0, 200, 10**6):  # at once, as it is, and one by one
+        monkeypatch.setattr("vmakernel.own.SCOUTS", scouts)
+        with pytest.raises(Stopped) as stopped:
+            judge(own("6.5", late(problem), seconds=0.3))
+        told.append(str(stopped.value))
+    assert len(set(told)) == 1
+    assert "(it was asked about " in told[0]
+
+
+def test_many_questions_at_a_time_get_the_answers_of_one_by_one(monkeypatch):
+    asked = []
+    judged = []
+    for scouts in (0, 10**6):
+        monkeypatch.setattr("vmakernel.own.SCOUTS", scouts)
+        mine = own("6.5", lambda ask: ask.role != "prev" and ask.vma.has_close)
+        verdict = judge(mine)
+        judged.append(verdict._replace(kernel=kernel("6.5")))
+        asked.append(set(mine.rule.test.known))  # type: ignore[attr-defined]
+    assert judged[0] == judged[1]
+    assert asked[0] == asked[1]  # and no question more
 
 
 def test_a_test_that_looks_at_what_no_kernel_looks_at_is_told():

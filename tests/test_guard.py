@@ -111,6 +111,16 @@ def test_values_come_back_and_the_process_is_kept():
     assert guarded(5) == 15  # in a new one
 
 
+def test_many_questions_are_answered_together_or_not_at_all():
+    guarded = Guarded(lambda number: loop() if number == 2 else 12 / number, seconds=0.3)
+    assert guarded.each([(3,), (4,), (6,)]) == [4, 3, 2]
+    assert guarded.each([(3,), (0,)]) is None  # it raises
+    assert guarded.each([(3,), (2,)]) is None  # it loops
+    assert guarded.each([(3,), (lambda: 3,)]) is None  # it cannot be handed over
+    assert guarded.each([]) == []
+    assert guarded(6) == 2
+
+
 def test_after_being_stopped_it_answers_again():
     guarded = Guarded(lambda number: loop() if number == 2 else number, seconds=0.3)
     assert guarded(1) == 1

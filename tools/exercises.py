@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools.lessons import table
-from tools.notebooks import SOLUTIONS, canonical
+from tools.notebooks import SOLUTIONS, canonical, keep
 from vmakernel.exercise import Chapter, Exercise, chapters, grade
 
 EXERCISES: Final = SOLUTIONS.parent
@@ -181,14 +181,7 @@ def files() -> dict[Path, str]:
 def main(arguments: list[str]) -> int:
     """Write what differs; with --check, only name it and answer 1."""
     SOLUTIONS.mkdir(parents=True, exist_ok=True)
-    differ = False
-    for path, text in files().items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            differ = True
-            print(f"{path.name}: not as the exercises are written down")
-            if arguments != ["--check"]:
-                path.write_text(text, encoding="utf-8", newline="\n")
-    return int(differ and arguments == ["--check"])
+    return keep(files(), arguments, "not as the exercises are written down")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import nbformat
@@ -20,7 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import glossary, lessons, notebooks
 from tools.lessons import CONTENTS, TABLE, Lesson, Wrong
-from tools.notebooks import LESSONS, canonical, read
+from tools.notebooks import LESSONS, canonical, keep, read
 
 MEASURED: Final = LESSONS / "measured.toml"
 INDEX: Final = LESSONS / "index.ipynb"
@@ -335,16 +336,16 @@ def main(arguments: list[str]) -> int:
     except (ValueError, notebooks.Failed) as wrong:
         print(f"notebooks: {wrong}", file=sys.stderr)
         return 2
-    differ = False
+    return keep(written(made), arguments, "is not as the tables have it")
+
+
+def written(made: Mapping[Path, list[NotebookNode]]) -> dict[Path, str]:
+    """Return the text of notebooks made of these cells, with the outputs that are stored."""
+    texts = {}
     for path, cells in made.items():
-        stored = path.read_text(encoding="utf-8") if path.exists() else ""
-        fresh = canonical(formed(cells, nbformat.reads(stored, 4) if stored else None))
-        if fresh != stored:
-            differ = True
-            print(f"{path.name}: is not as the tables have it")
-            if arguments != ["--check"]:
-                path.write_text(fresh, encoding="utf-8", newline="\n")
-    return int(differ and arguments == ["--check"])
+        stored = nbformat.read(path, 4) if path.exists() else None
+        texts[path] = canonical(formed(cells, stored))
+    return texts
 
 
 if __name__ == "__main__":

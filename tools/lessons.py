@@ -32,7 +32,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from tools import glossary
-from tools.notebooks import LESSONS, canonical, read
+from tools.notebooks import LESSONS, canonical, keep, read
 
 TABLE: Final = LESSONS / "lessons.toml"
 CONTENTS: Final = "[contents](index.ipynb)"
@@ -201,17 +201,12 @@ def main(arguments: list[str]) -> int:
     except ValueError as wrong:
         print(f"notebooks: {wrong}", file=sys.stderr)
         return 2
-    differ = False
-    for lesson in lessons:
-        if lesson.path.exists():
-            stored = lesson.path.read_text(encoding="utf-8")
-            fresh = canonical(formed(read(lesson.path), lesson, lessons))
-            if fresh != stored:
-                differ = True
-                print(f"{lesson.path.name}: head or foot is not as {TABLE.name} has it")
-                if arguments != ["--check"]:
-                    lesson.path.write_text(fresh, encoding="utf-8", newline="\n")
-    return int(differ and arguments == ["--check"])
+    made = {
+        one.path: canonical(formed(read(one.path), one, lessons))
+        for one in lessons
+        if one.path.exists()
+    }
+    return keep(made, arguments, f"head or foot is not as {TABLE.name} has it")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ change is named instead. Exit status: 0 all well, 1 a lesson fails or drifts, 2 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -58,6 +61,28 @@ def read(path: Path) -> NotebookNode:
     except (ValueError, nbformat.ValidationError) as error:
         raise Failed(f"{path.name} is not a notebook: {str(error).splitlines()[0]}") from None
     return notebook
+
+
+def ran(source: str, names: dict[str, Any]) -> Any:
+    """Run a cell among `names` and return the value of its last line, which a notebook shows."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    if not isinstance(last, ast.Expr):
+        return None
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+
+
+def keep(made: Mapping[Path, str], arguments: list[str], wrong: str) -> int:
+    """Write the files that are not as they were made; with --check only say so, and return 1."""
+    differ = False
+    for path, text in made.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            differ = True
+            print(f"{path.name}: {wrong}")
+            if arguments != ["--check"]:
+                path.write_text(text, encoding="utf-8", newline="\n")
+    return int(differ and arguments == ["--check"])
 
 
 def canonical(notebook: NotebookNode) -> str:

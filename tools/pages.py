@@ -8,7 +8,6 @@ all else is shown as it is stored.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import os
@@ -25,6 +24,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
 from tools.lessons import table
+from tools.notebooks import ran
 from tools.twins import folded, overview, slug, states, twin
 from vmakernel import live, progress
 from vmakernel.toggle_lab import LEGEND, SITUATIONS
@@ -115,23 +115,13 @@ def _twins(path: Path, notebook: NotebookNode) -> Iterator[str]:
             if cell.cell_type == "code":
                 try:
                     with contextlib.redirect_stdout(io.StringIO()):
-                        yield twin(_last(cell.source, names))
+                        yield twin(ran(cell.source, names))
                 except Exception as error:
                     raise Broken(f"{path.name}, cell {cell.id}: {error!r}") from error
             else:
                 yield ""
     finally:
         os.chdir(here)
-
-
-def _last(source: str, names: dict[str, Any]) -> object:
-    """Run a cell and return the value of its last line, as a notebook shows it."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    if not isinstance(last, ast.Expr):
-        return None
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
 
 
 def _title(notebook: NotebookNode) -> str:

@@ -15,13 +15,12 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-import nbformat
 from nbformat import NotebookNode
 
 from tools import index, lessons
 from tools.index import made_code, made_text
 from tools.lessons import CONTENTS, Wrong
-from tools.notebooks import LESSONS, canonical, read
+from tools.notebooks import LESSONS, keep, read
 from vmakernel import quiz
 from vmakernel.card import Card
 from vmakernel.draw import told
@@ -384,16 +383,7 @@ def main(arguments: list[str]) -> int:
     except ValueError as wrong:
         print(f"notebooks: {wrong}", file=sys.stderr)
         return 2
-    differ = False
-    for path, its in made.items():
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
-        fresh = canonical(index.formed(its, nbformat.reads(before, 4) if before else None))
-        if fresh != before:
-            differ = True
-            print(f"{path.name}: is not as the tables have it")
-            if arguments != ["--check"]:
-                path.write_text(fresh, encoding="utf-8", newline="\n")
-    return int(differ and arguments == ["--check"])
+    return keep(index.written(made), arguments, "is not as the tables have it")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import random
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from vmakernel import recorded
@@ -23,7 +23,7 @@ from vmakernel.guard import Stopped
 from vmakernel.kernels import MOMENTS, RULES, Kernel, Removal
 from vmakernel.kernels import kernel as find
 from vmakernel.outcome import Outcome
-from vmakernel.own import guarded, is_own
+from vmakernel.own import guarded, is_own, made
 from vmakernel.world import SHAPES, Class, Configuration, asked_by, classes, free, key_of, world
 
 WIDTH: Final = 100
@@ -209,7 +209,10 @@ def diff(before: Kernel, after: Kernel, *, uniform: bool = True) -> Diff:
     found: dict[tuple[int, Deed, Deed], list[Class]] = {}
     total = 0
     unhindered = free(before), free(after)
-    for one in _classes(before, after, uniform=uniform):
+    known = _classes(before, after, uniform=uniform)
+    for asked in filter(is_own, (before, after)):  # from here on they know all the answers
+        made(asked, [partial(_decide, asked, one.example) for one in known])
+    for one in known:
         total += one.size
         if not _alike(before, after, one.example):
             then, now = _decide(before, one.example), _decide(after, one.example)
@@ -283,13 +286,12 @@ class Limits(NamedTuple):
 
 
 def limits(kernel: Kernel, configuration: Configuration) -> Limits:
-    """Return the limits of a configuration for the merge code of `kernel`.
+    """Return the limits of a configuration for the merge code of a kernel without a close test.
 
     The choices are those that the code has: to merge with both neighbours, or with one of them.
     """
-    unhindered = free(kernel)
-    full = _decide(unhindered, configuration)
-    ways = [full, *[_decide(unhindered, way) for way in configuration.with_one_neighbour]]
+    full = _decide(kernel, configuration)
+    ways = [full, *[_decide(kernel, way) for way in configuration.with_one_neighbour]]
     safe = [len(way.removed) for way in ways if way.merged and not way.lost]
     close = any(vma.has_close for vma in full.before)
     return Limits(full.merged, bool(full.lost), max(safe, default=None), close)
@@ -298,8 +300,8 @@ def limits(kernel: Kernel, configuration: Configuration) -> Limits:
 @lru_cache(maxsize=32)
 def _limits(kernel: Kernel, uniform: bool, themes: bool) -> tuple[Limits, ...]:
     """Return the limits of every class; they are kept from one rule to the next."""
-    known = classes(kernel, uniform=uniform, themes=themes)
-    return tuple([limits(kernel, one.example) for one in known])
+    known, unhindered = classes(kernel, uniform=uniform, themes=themes), free(kernel)
+    return tuple([limits(unhindered, one.example) for one in known])
 
 
 class Judgement(NamedTuple):
@@ -432,9 +434,11 @@ def _judge(kernel: Kernel, uniform: bool) -> Judgement:
     numbers = dict.fromkeys(_NUMBERS, 0)
     unsafe, strict = [], []
     known = _classes(kernel, uniform=uniform)
+    outcomes = made(kernel, [partial(_decide, kernel, one.example) for one in known])
     base = kernel.with_rule(free(kernel).rule)
-    for one, limit in zip(known, _limits(base, uniform, is_own(kernel)), strict=True):
-        held = facts(_decide(kernel, one.example), limit)
+    bounds = _limits(base, uniform, is_own(kernel))
+    for one, outcome, limit in zip(known, outcomes, bounds, strict=True):
+        held = facts(outcome, limit)
         for name, holds in held.items():
             numbers[name] += one.size * holds
         if held["lost"]:

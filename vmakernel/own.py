@@ -13,10 +13,11 @@ whoever asks gets Stopped, one sentence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 from vmakernel.guard import Guarded, Stopped
 from vmakernel.kernels import Kernel, Predicates, Removal, Rule, kernel
@@ -37,7 +38,11 @@ class Question(NamedTuple):
     proposal: Proposal
 
 
+SCOUTS: Final = 200  # decisions made before questions are gathered
+BATCH: Final = 500  # questions that are put together
+
 CloseTest = Callable[[Question], bool]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def own(
         chosen = chosen.with_rule(_rule(name or guard.name, chosen.rule, guard))
     if predicates:
         guarded = {
-            which: _Predicate(which, _remembering(Guarded(function, seconds=seconds)))
+            which: _Predicate(which, _Remembering(Guarded(function, seconds=seconds)))
             for which, function in predicates.items()
         }
         chosen = chosen.with_own(Predicates(**guarded))
@@ -109,19 +114,78 @@ def guarded(chosen: Kernel) -> Kernel:
     return chosen.with_rule(_rule(rule.name, rule, guard))
 
 
+def made(chosen: Kernel, decisions: Sequence[Callable[[], Made]]) -> list[Made]:
+    """Make decisions in which a learner's functions take part, and return what came of each.
+
+    Another process that is asked one question after the other spends its time on waking up, so
+    many questions are put to it at a time. The first decisions are made as they are, and one that
+    meets trouble is made again alone, so that the same is said either way. Raises Stopped.
+    """
+    tests = [one for one in _functions(chosen) if isinstance(one, _Remembering)]
+    found = {at: decision() for at, decision in enumerate(decisions[:SCOUTS])}
+    going = bool(tests)
+    while going and len(found) < len(decisions):
+        for test in tests:
+            test.gathered = {}
+        for at, decision in enumerate(decisions):
+            if at not in found:
+                with suppress(Stopped, _Unanswered):
+                    found[at] = decision()
+        gathered = [list(test.gathered or ()) for test in tests]
+        for test in tests:
+            test.gathered = None
+        answered = [test.answer(asked) for test, asked in zip(tests, gathered, strict=True)]
+        going = any(gathered) and all(answered)
+    return [found[at] if at in found else decision() for at, decision in enumerate(decisions)]
+
+
+def _functions(chosen: Kernel) -> Iterator[object]:
+    if isinstance(chosen.rule, OwnRule):
+        yield chosen.rule.test
+    for predicate in chosen.own or ():
+        if isinstance(predicate, _Predicate):
+            yield predicate.function
+
+
 def is_own(chosen: Kernel) -> bool:
     """True where a learner's function takes part in deciding."""
     return type(chosen.rule) is not Rule or chosen.own is not None
 
 
 def _rule(name: str, like: Rule, guard: Guarded) -> OwnRule:
-    test = _remembering(guard)
-    return OwnRule(name, True, True, Removal.ALWAYS, like.mremap, test=test)
+    return OwnRule(name, True, True, Removal.ALWAYS, like.mremap, test=_Remembering(guard))
 
 
-def _remembering(guard: Guarded) -> Callable[..., Any]:
-    """Return `guard`, asking the other process nothing twice."""
-    return lru_cache(maxsize=1 << 17)(guard)
+class _Unanswered(Exception):
+    """The answer comes later, with many others."""
+
+
+class _Remembering:
+    """A guarded function that is asked nothing twice; while it gathers, it is not asked at all."""
+
+    def __init__(self, guard: Guarded) -> None:
+        self.guard, self.name = guard, guard.name
+        self.known: dict[tuple[Any, ...], Any] = {}
+        self.gathered: dict[tuple[Any, ...], None] | None = None
+
+    def __call__(self, *question: Any) -> Any:
+        """Return what the function answers. Raises Stopped."""
+        if question not in self.known:
+            if self.gathered is not None:
+                self.gathered[question] = None
+                raise _Unanswered
+            self.known[question] = self.guard(*question)
+        return self.known[question]
+
+    def answer(self, questions: Sequence[tuple[Any, ...]]) -> bool:
+        """Answer all questions; False where the function did not."""
+        for start in range(0, len(questions), BATCH):
+            batch = questions[start : start + BATCH]
+            answers = self.guard.each(batch)
+            if answers is None:
+                return False
+            self.known.update(zip(batch, answers, strict=True))
+        return True
 
 
 def _ask_rule(rule: Rule, ask: Question) -> bool:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.browser.test_notebooks import FOUND
-from tests.browser.twin import ran
 from tools import course
-from tools.notebooks import read
+from tools.notebooks import ran, read
 
 LESSONS = [path for path in FOUND if path.parts[0] == "notebooks"]
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

@@ -6,7 +6,6 @@ its picture, trace and text, and every control with its value.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import ipywidgets
 
-from tools.notebooks import read
+from tools.notebooks import ran, read
 from vmakernel import exercise, progress, widgets
 from vmakernel.widgets import Panel
 
@@ -142,16 +141,6 @@ def twins(path: Path, cells: Sequence[str]) -> list[Shown]:
                 assert isinstance(value, Panel), f"{cell.id} shows a widget that is no Panel"
                 found.append(Shown(cell.id, value))
     return found
-
-
-def ran(source: str, around: dict[str, Any]) -> Any:
-    """Run a cell; return the value of its last expression, which is what a notebook shows."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), around)
-    if not isinstance(last, ast.Expr):
-        return None
-    return eval(compile(ast.Expression(last.value), "cell", "eval"), around)
 
 
 def parts(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
