@@ -1,10 +1,12 @@
 """Settings that all tests share."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
-from vmakernel import progress
+from vmakernel import guard, progress
 
 # A test neither reads nor writes what the one who runs it has learned.
 os.environ[progress.VARIABLE] = ""
@@ -12,3 +14,20 @@ os.environ[progress.VARIABLE] = ""
 # A slow machine is no failure, and a failure names the bytes that repeat it.
 settings.register_profile("course", deadline=None, print_blob=True)
 settings.load_profile("course")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def typed() -> Iterator[None]:
+    """What a test defines goes to a guarded process as what a notebook defines does: by value.
+
+    By name, that process would import all of the test's file, and pytest with it.
+    """
+    importable = guard._importable
+
+    def by_name(thing: object) -> bool:
+        ours = str(getattr(thing, "__module__", "")).startswith(("test_", "tests."))
+        return importable(thing) and not ours
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "_importable", by_name)
+        yield

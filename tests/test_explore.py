@@ -395,12 +395,12 @@ def test_a_test_that_goes_wrong_ends_in_a_sentence_with_its_scenario(test, compl
 def late(problem: Callable[[], object]) -> Callable[[Question], bool]:
     """A test that is sound for most of the world."""
 
-    def only_removed_from_file_2(ask: Question) -> Any:
+    def nearly(ask: Question) -> Any:
         if ask.vma.vm_file is not None and ask.role == "removed" and ask.case == 8:
             return problem()
         return ask.role == "removed" and ask.vma.has_close
 
-    return only_removed_from_file_2
+    return nearly
 
 
 @pytest.mark.parametrize("problem", [lambda: 1 / 0, lambda: "perhaps", lambda: time.sleep(9)])
