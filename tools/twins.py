@@ -15,6 +15,7 @@ from typing import Final
 
 from vmakernel import draw, widgets
 from vmakernel.call_widgets import Composer, Pictured, Scrub
+from vmakernel.diff_widget import Witnesses
 from vmakernel.explain import owed, questions, trace
 from vmakernel.kernels import MOMENTS, Removal, kernel
 from vmakernel.layout import strip
@@ -106,9 +107,22 @@ def _plane(shown: PlaneLab) -> str:
     parts = []
     for removed, before, after in product(map(str, Removal), (False, True), (False, True)):
         shown.before.value, shown.after.value, shown.removed.value = before, after, removed
-        parts.append(folded(placed(shown.mine), shown.view.value, (before, after, removed) == kept))
+        state = shown.view.value + shown.against.listed.value
+        parts.append(folded(placed(shown.mine), state, (before, after, removed) == kept))
     shown.before.value, shown.after.value, shown.removed.value = kept
     return "".join(parts)
+
+
+@twin.register
+def _witnesses(shown: Witnesses) -> str:
+    kept, parts = shown.opened, []
+    for number, one in enumerate(shown.witnesses, 1):
+        scenario = f"<p><code>{escape(one.scenario)}</code></p>"
+        parts.append(folded(one.words, scenario + shown.open(number).lab.view.value))
+    shown.choice.value = kept
+    return "".join(
+        [*[one.value for one in shown.top], *parts, *[one.value for one in shown.bottom]]
+    )
 
 
 @twin.register

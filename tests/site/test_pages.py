@@ -12,7 +12,7 @@ import pytest
 from tests.site.conftest import SITE
 from tools.pages import sources
 from tools.twins import OWNERS, slug
-from vmakernel import widgets
+from vmakernel import draw, explore, widgets
 from vmakernel.explain import trace
 from vmakernel.kernels import MOMENTS, kernel
 from vmakernel.layout import strip
@@ -62,6 +62,15 @@ def test_every_notebook_and_situation_has_its_page():
     wanted = {path.relative_to(root).with_suffix(".html").as_posix() for path in sources()}
     wanted |= {f"lab/{slug(name)}.html" for name in SITUATIONS}
     assert set(NAMES) == wanted | {"index.html", "lab/index.html"}
+
+
+def test_every_witness_of_the_patch_stands_in_its_page_as_the_lab_shows_it():
+    text = (SITE / "notebooks/05-the-patch.html").read_text(encoding="utf-8")
+    before, after = kernel("6.3"), kernel("6.5")
+    groups = explore.diff(before, after).groups
+    assert len(groups) > 5
+    for group in groups:
+        assert draw.before_after(group.witness, after, before).svg in text, group.witness
 
 
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
