@@ -343,6 +343,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, version: str, verdict: str | None) 
     taken = Fingerprint(version, verdict, "as it was told", recorded_experiments(STAND_IN))
     monkeypatch.setattr(live, "run", run)
     monkeypatch.setattr(live, "fingerprint", lambda: taken)
+    monkeypatch.setattr(call_widgets, "_TAKEN", [])
     monkeypatch.setattr(call_widgets, "running", lambda: kernel(version))
     return asked
 
@@ -354,6 +355,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Unsupported("this is a test; there is no kernel")
 
     monkeypatch.setattr(live, "run", run)
+    monkeypatch.setattr(call_widgets, "_TAKEN", [])
 
 
 @pytest.mark.parametrize("version", RULES)
@@ -456,6 +458,24 @@ def test_where_no_fingerprint_can_be_taken_a_recorded_one_is_shown(
         evidence(recorded_experiments(STAND_IN), f"recorded on Linux {STAND_IN}").svg in there.html
     )
     assert repr(there) == repr(here)
+
+
+def test_a_kernel_is_asked_for_its_fingerprint_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "6.5", "may_remove_vma")
+    taken, asked = live.fingerprint(), []
+
+    def ask() -> Fingerprint:
+        asked.append(taken)
+        return taken
+
+    monkeypatch.setattr(live, "fingerprint", ask)
+    leak = program("S5.fixed")
+
+    assert call_widgets.costs(leak)
+    assert call_widgets.costs(leak)
+    assert len(asked) == 1
+    assert call_widgets.fingerprint().taken == taken
+    assert len(asked) == 2  # a reader who asks for it gets a new one
 
 
 def test_a_kernel_that_fails_the_control_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

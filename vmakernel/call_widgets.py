@@ -180,11 +180,21 @@ def recorded_experiments(version: str) -> tuple[Experiment, ...]:
     return tuple(found)
 
 
+# The last fingerprint: a kernel stays the same as long as a program runs on it.
+_TAKEN: list[Fingerprint] = []
+
+
+def _taken(*, anew: bool = False) -> Fingerprint:
+    if anew or not _TAKEN or _TAKEN[0].verdict is None:
+        _TAKEN[:] = [live.fingerprint()]
+    return _TAKEN[0]
+
+
 class Print(Pictured):
     """The fingerprint of this machine's kernel; where it cannot be taken, a recorded kernel's."""
 
     def __init__(self) -> None:
-        self.taken: Fingerprint = live.fingerprint()
+        self.taken: Fingerprint = _taken(anew=True)
         shown, told = self.taken.experiments, str(self.taken).partition("\n")[0]
         where = f"Linux {self.taken.kernel}"
         if not shown:
@@ -287,7 +297,7 @@ def costs(scenario: Scenario) -> bool:
     left = story.nattch_after_exit.values()
     if story.refused is None and not any(count > 0 for count in left):
         return False
-    taken = live.fingerprint()
+    taken = _taken()
     # Without experiments there is no kernel to run anything on either.
     return bool(taken.experiments) and taken.verdict in (None, live.MAY_REMOVE_VMA)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
+import re
 import shutil
 import statistics
 from collections import defaultdict
@@ -112,7 +113,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add up how long each notebook took."""
     name, _, notebook = report.nodeid.rpartition("::")[2].partition("[")
     if notebook:
-        SECONDS[notebook.rstrip("]")][name.removeprefix("test_")] += report.duration
+        whole = re.sub(r"(-(light|dark|400|640))?\]$", "", notebook)
+        SECONDS[whole][name.removeprefix("test_")] += report.duration
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
