@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PICTURES: Final = course.ROOT / "dist/browser"
 TOKEN: Final = "browser-tests"
 SECONDS: Final = 90  # for all cells of a notebook
+TALLEST: Final = 8_000  # pixels of a picture
 
 # Nobody can do anything about these: JupyterLab's own, with or without our outputs.
 THEIRS: Final = (
@@ -338,22 +339,34 @@ class Notebook:
         self.page.set_viewport_size(usual)
 
     @contextmanager
-    def _unrolled(self) -> Iterator[None]:
-        """Make the window so high that nothing has to be scrolled."""
+    def unfolded(self) -> Iterator[None]:
+        """Have everything drawn: what is out of sight JupyterLab leaves for later."""
+        style = self.page.add_style_tag(content=".jp-Cell{content-visibility:visible!important}")
+        yield
+        style.evaluate("style => style.remove()")
+
+    def photograph(self, name: str) -> None:
+        """Keep pictures of all of it, for a person to look at; a long one needs several."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        for old in PICTURES.glob(f"{name}*.jpg"):
+            old.unlink()
         usual = self.page.viewport_size
         assert usual is not None
         book = self.panel.locator(".jp-WindowedPanel-outer")
-        for _ in range(2):  # what was out of sight gets its height only now
-            height = book.evaluate("(book) => book.scrollHeight") + 150
-            self.page.set_viewport_size({"width": usual["width"], "height": min(height, 14_000)})
-        yield
+        self.page.set_viewport_size({"width": usual["width"], "height": TALLEST})
+        whole, step = book.evaluate(
+            """book => {
+                const last = [...book.querySelectorAll('.jp-Cell')].at(-1);
+                const {top} = book.getBoundingClientRect();
+                const {bottom} = last.getBoundingClientRect();
+                return [Math.ceil(bottom - top + book.scrollTop), book.clientHeight];
+            }"""
+        )
+        for top in range(0, whole, step):
+            book.evaluate("(book, top) => { book.scrollTop = top; }", top)
+            path = PICTURES / f"{name}{f'-{top // step + 1}' if whole > step else ''}.jpg"
+            self.panel.screenshot(path=path, type="jpeg", quality=70)
         self.page.set_viewport_size(usual)
-
-    def photograph(self, name: str) -> None:
-        """Keep a picture of all of it, for a person to look at."""
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        with self._unrolled():
-            self.panel.screenshot(path=PICTURES / f"{name}.jpg", type="jpeg", quality=70)
 
     def violations(self, axe: str) -> list[str]:
         """Give what axe-core finds in our text and outputs: the rule, the place and what to do."""

@@ -115,7 +115,7 @@ def clicked() -> set[type]:
 
 @pytest.mark.parametrize("theme", ["light"] if QUICK else ["light", "dark"])
 def test_it_is_accessible(opened: Opened, theme: str, axe: str) -> None:
-    with opened.notebook.theme(theme):
+    with opened.notebook.theme(theme), opened.notebook.unfolded():
         opened.notebook.photograph(f"{opened.path.stem}-{theme}")
         assert opened.notebook.violations(axe) == []
         assert opened.notebook.moving() == []
@@ -123,7 +123,7 @@ def test_it_is_accessible(opened: Opened, theme: str, axe: str) -> None:
 
 @pytest.mark.parametrize("width", [400] if QUICK else [400, 640])
 def test_nothing_is_cut_on_a_narrow_screen_or_at_twice_the_size(opened: Opened, width: int) -> None:
-    with opened.notebook.wide(width):
+    with opened.notebook.wide(width), opened.notebook.unfolded():
         if width == 400:
             opened.notebook.photograph(f"{opened.path.stem}-{width}")
         assert opened.notebook.cut() == []
