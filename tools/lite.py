@@ -17,6 +17,7 @@ import tarfile
 from pathlib import Path
 from typing import Any, Final
 
+from tools.lessons import TABLE
 from tools.notebooks import read
 from tools.pages import ROOT, sources
 
@@ -120,6 +121,7 @@ def _contents(place: Path) -> None:
         copy = place / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(json.dumps(notebook), encoding="utf-8")
+    shutil.copy(TABLE, place / TABLE.relative_to(ROOT))  # the contents draw it
 
 
 SETTINGS: Final = {
