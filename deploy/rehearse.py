@@ -607,25 +607,36 @@ async def kill_hub(hub: subprocess.Popen[bytes], learners: list[Learner]) -> dic
     now = sorted(pid for pid, _, line in processes() if "learner.py" in line)
     found["servers found again"] = len(set(pids) & set(now))
 
-    async def as_before(number: int, learner: Learner) -> bool:
-        async with learner.api.get(f"{HUB}/hub/api/users/{learner.name}") as about:
-            ready = (await about.json())["servers"][""]["ready"]
+    async def as_before(number: int, learner: Learner) -> str:
+        """Give what is otherwise than before, "" if all is well."""
         await learner.socket.close()
         while True:  # as a page does: the hub is up before the proxy knows all servers again
             try:
                 await learner.connect()
                 break
-            except aiohttp.WSServerHandshakeError:
+            except aiohttp.WSServerHandshakeError as refused:
                 if time.monotonic() > begun + 180:
-                    return False
+                    return f"the kernel is not reached: {refused.status}"
                 await asyncio.sleep(1)
-        same_kernel = await learner.run("mine") == str(number)
-        answer = await learner.load("work/answer.txt") == f"answer {number}"
-        late = await learner.load("work/late.txt") == "late"
-        return ready and same_kernel and answer and late
+        async with learner.api.get(f"{HUB}/hub/api/users/{learner.name}") as about:
+            if not (await about.json())["servers"][""]["ready"]:
+                return "the hub does not know the server"
+        if await learner.run("mine") != str(number):
+            return "the kernel has forgotten"
+        if await learner.load("work/answer.txt") != f"answer {number}":
+            return "what was saved before is not there"
+        if await learner.load("work/late.txt") != "late":
+            return "what was saved meanwhile is not there"
+        return ""
 
-    kept = await asyncio.gather(*(as_before(*each) for each in enumerate(learners)))
-    found["learners with server, kernel and work as before"] = sum(kept)
+    wrong = await asyncio.gather(*(as_before(*each) for each in enumerate(learners)))
+    found["learners with server, kernel and work as before"] = wrong.count("")
+    log_of = Path("/srv/hub.log").read_text().rpartition("== started ==")[2].splitlines()
+    found["the others"] = {
+        learner.name: [why, *[line for line in log_of if learner.name in line][-6:]]
+        for learner, why in zip(learners, wrong, strict=True)
+        if why
+    }
     found["all of them after (s)"] = time.monotonic() - begun
     found["of"] = len(learners)
     return found

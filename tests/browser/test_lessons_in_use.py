@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,13 @@ def lesson(lab: Lab) -> Iterator[Notebook]:
     opened.run_all()
     yield opened
     opened.close()
+
+
+@pytest.fixture(autouse=True)
+def as_it_came(home: Path) -> Iterator[None]:
+    """What a test saves in the lesson is not there for the next."""
+    yield
+    shutil.copy(course.ROOT / LESSON, home / LESSON)
 
 
 def first(notebook: Notebook) -> Pair:
