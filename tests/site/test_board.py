@@ -49,7 +49,8 @@ def test_the_board_answers_without_code_and_without_a_network(offline, board):
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     tab.locator(".vk-lab svg.vk").wait_for()
     print(f"\nfirst picture {time.monotonic() - began:.1f} s")
-    assert tab.locator("pre, .jp-InputArea").count() == 0
+    assert tab.locator("pre, .jp-CodeCell .jp-InputArea").all_inner_texts() == []
+    assert "toggle_lab()" not in tab.locator("body").inner_text()
     lab = widgets.toggle_lab()
     for moment, label in {"pre_git": "pre-git", "really_removed": "6.12"}.items():
         lab.choose(moment=moment)
