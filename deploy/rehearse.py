@@ -454,8 +454,9 @@ async def rehearse(options: argparse.Namespace) -> dict[str, object]:
     *others, looper, eater = class_of
     await trouble(tell, others, looper, eater, options.clicks)
     tell("a learner sees of another", await look_at(class_of[0], class_of[1]))
-    tell("hub killed", await kill_hub(hub, class_of))
-    tell("idle servers ended", await idle(class_of))
+    hub, killed = await kill_hub(hub, class_of)
+    tell("hub killed", killed)
+    tell("idle servers ended", await idle(hub, class_of))
     for learner in class_of:
         await learner.leave()
     return told
@@ -585,14 +586,23 @@ async def listen_in(one: Learner, other: Learner) -> str:
     return await hearing
 
 
-async def kill_hub(hub: subprocess.Popen[bytes], learners: list[Learner]) -> dict[str, object]:
+def end(hub: subprocess.Popen[bytes]) -> None:
+    """Kill the hub as the machine would: it puts nothing in order."""
+    hub.send_signal(signal.SIGKILL)
+    hub.wait()
+    with open("/srv/hub.log", "ab") as log:
+        log.write(b"== started ==\n")
+
+
+async def kill_hub(
+    hub: subprocess.Popen[bytes], learners: list[Learner]
+) -> tuple[subprocess.Popen[bytes], dict[str, object]]:
     """Kill the hub in mid-class, work on, start it again: are work and servers still there?"""
     for number, learner in enumerate(learners):
         assert await learner.save("work/answer.txt", f"answer {number}") in (200, 201)
         await learner.run(f"mine = {number}")
     pids = sorted(pid for pid, _, line in processes() if "learner.py" in line)
-    hub.send_signal(signal.SIGKILL)
-    hub.wait()
+    end(hub)
     found: dict[str, object] = {}
     took = await asyncio.gather(*(learner.click() for learner in learners), return_exceptions=True)
     found["clicks answered without a hub"] = sum(isinstance(one, float) for one in took)
@@ -600,9 +610,7 @@ async def kill_hub(hub: subprocess.Popen[bytes], learners: list[Learner]) -> dic
     found["saved without a hub"] = sum(status in (200, 201) for status in saved)
 
     begun = time.monotonic()
-    with open("/srv/hub.log", "ab") as log:
-        log.write(b"== started ==\n")
-    start_hub(IDLE)
+    hub = start_hub(3600)  # as in class: for a short IDLE some would be idle by now
     found["hub back after (s)"] = time.monotonic() - begun
     now = sorted(pid for pid, _, line in processes() if "learner.py" in line)
     found["servers found again"] = len(set(pids) & set(now))
@@ -639,11 +647,13 @@ async def kill_hub(hub: subprocess.Popen[bytes], learners: list[Learner]) -> dic
     }
     found["all of them after (s)"] = time.monotonic() - begun
     found["of"] = len(learners)
-    return found
+    return hub, found
 
 
-async def idle(learners: list[Learner]) -> dict[str, object]:
+async def idle(hub: subprocess.Popen[bytes], learners: list[Learner]) -> dict[str, object]:
     """The hub ends what is idle, a silent loop, too; and what was saved stays."""
+    end(hub)
+    start_hub(IDLE)
     await learners[0].say("execute_request", {"code": "while True: pass", "silent": False})
     for learner in learners:
         await learner.socket.close()
