@@ -39,6 +39,7 @@ THINK = 2.0
 MOMENTS = 6
 # After how many seconds the hub that was killed and started again ends an idle server.
 IDLE = 60
+STARTED = b"== started ==\n"  # in the hub's log
 
 
 # --- the small world ------------------------------------------------------------------------------
@@ -114,9 +115,11 @@ def accounts(count: int) -> dict[str, str]:
     return {name: words[name] for name in listed}
 
 
-def start_hub(idle: int) -> subprocess.Popen[bytes]:
+def start_hub(idle: int = 3600) -> subprocess.Popen[bytes]:
     """Start the hub with the configuration that a class gets."""
     log = open("/srv/hub.log", "ab")  # noqa: SIM115 - the hub's, as long as it lives
+    log.write(STARTED)
+    log.flush()
     python = PLACE / ".venv-hub/bin/python"
     hub = subprocess.Popen(
         [python, "-m", "jupyterhub", "-f", PLACE / "deploy/jupyterhub_config.py"],
@@ -131,7 +134,7 @@ def start_hub(idle: int) -> subprocess.Popen[bytes]:
             if (
                 probe.connect_ex(("127.0.0.1", 8000)) == 0
                 and b"JupyterHub is now running"
-                in (Path("/srv/hub.log").read_bytes().split(b"== started ==")[-1])
+                in Path("/srv/hub.log").read_bytes().rpartition(STARTED)[2]
             ):
                 return hub
         if hub.poll() is not None:
@@ -426,7 +429,7 @@ async def rehearse(options: argparse.Namespace) -> dict[str, object]:
         print(f"{name}: {neat(value)}", flush=True)
 
     class_of = [Learner(*each) for each in accounts(options.learners).items()]
-    hub = start_hub(3600)
+    hub = start_hub()
     tell("memory, hub alone (MiB)", memory())
     before, begun = cpu(), time.monotonic()
 
@@ -590,8 +593,6 @@ def end(hub: subprocess.Popen[bytes]) -> None:
     """Kill the hub as the machine would: it puts nothing in order."""
     hub.send_signal(signal.SIGKILL)
     hub.wait()
-    with open("/srv/hub.log", "ab") as log:
-        log.write(b"== started ==\n")
 
 
 async def kill_hub(
@@ -610,7 +611,7 @@ async def kill_hub(
     found["saved without a hub"] = sum(status in (200, 201) for status in saved)
 
     begun = time.monotonic()
-    hub = start_hub(3600)  # as in class: for a short IDLE some would be idle by now
+    hub = start_hub()  # for a short IDLE some would be idle by now
     found["hub back after (s)"] = time.monotonic() - begun
     now = sorted(pid for pid, _, line in processes() if "learner.py" in line)
     found["servers found again"] = len(set(pids) & set(now))
@@ -639,7 +640,7 @@ async def kill_hub(
 
     wrong = await asyncio.gather(*(as_before(*each) for each in enumerate(learners)))
     found["learners with server, kernel and work as before"] = wrong.count("")
-    log_of = Path("/srv/hub.log").read_text().rpartition("== started ==")[2].splitlines()
+    log_of = Path("/srv/hub.log").read_bytes().rpartition(STARTED)[2].decode().splitlines()
     found["the others"] = {
         learner.name: [why, *[line for line in log_of if learner.name in line][-6:]]
         for learner, why in zip(learners, wrong, strict=True)
