@@ -684,7 +684,8 @@ def touching(answer: object, asks: Params) -> None:
         is_ = pair.smaps if asks.get("smaps") else pair.maps
         said = str(answer[number]).strip().lower()
         if said != str(is_):
-            known = f"; checks are {', '.join(ORDER)} or ok" if said not in tuple(Verdict) else ""
+            words = (*ORDER, maps.NOT_TOLD)
+            known = "" if said in words else f"; write one of {', '.join(words)}"
             raise Wrong(f"line {number} ({pair}): you said {shown(said, 20)}{known}")
 
 
