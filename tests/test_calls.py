@@ -256,6 +256,40 @@ def test_growth_fails_where_it_had_to_merge(version, errno, how):
     assert ending(version, f"mmap 0 4 rw s fuse 0\nmremap 0 4 8{how}")[0] == errno
 
 
+@pytest.mark.parametrize(
+    ("version", "errno"),
+    [("6.0", ""), ("6.1.0", "ENOMEM"), ("6.1.2", "ENOMEM"), ("6.1.3", ""), ("6.2", "")],
+)
+def test_growth_from_inside_a_vma_failed_in_the_first_6_1(version, errno):
+    assert ending(version, "mmap 0 3 rw p anon\nmunmap 2 1\nmremap 1 1 2")[0] == errno
+
+
+def test_the_leak_ends_with_6_6_24_and_6_7_12():
+    text = "seg A 3\nshmat A 0\nmprotect 1 1 none\nmprotect 0 2 w\nshmdt 0"
+    versions = ("6.3", "6.4", "6.6.23", "6.6.24", "6.7", "6.7.11", "6.7.12", "6.8")
+    left = [under(version, text).nattch_after_exit["A"] for version in versions]
+    assert left == [0, 1, 1, 0, 1, 1, 0, 0]
+
+
+def test_a_forked_pages_move_decides_a_later_merge_from_6_18_8_on():
+    text = (
+        "mmap 0 1 none p anon\nmmap 4 4 rw p anon\ntouch 4 4\nmremap 7 1 1 f 40\n"
+        "mremap 4 3 3 f 20\nmmap 1 3 rw p anon\nmremap 20 3 3 f 4\ntouch 1 1\nmremap 40 1 1 f 7"
+    )
+    one = ["0-1 ---p 0 anon", "1-8 rw-p 0 anon"]
+    assert ending("6.18.7", text)[1] == ["0-1 ---p 0 anon", "1-7 rw-p 0 anon", "7-8 rw-p 0 anon"]
+    assert [ending(version, text)[1] for version in ("6.18.8", "6.18.34", "6.18.35")] == [one] * 3
+
+
+def test_what_may_not_expand_is_efault_before_anybody_is_asked():
+    for version in ("2.6.12", "6.0", "6.5", "7.3"):
+        process = Process(kernel(version))
+        process.space.map(VMA("A", 0, 4, vm.VM_READ | vm.VM_DONTEXPAND))
+        with pytest.raises(Errno, match="EFAULT"):
+            calls.do(process, Mremap(0, 4, 8))
+        assert process.results == []
+
+
 @pytest.mark.parametrize("version", ["5.10", "6.16"])
 def test_a_failed_move_has_cleared_its_destination(version):
     text = "mmap 0 4 rw p anon\nmmap 20 8 r p anon\nmremap 0 8 8 f 20"

@@ -12,7 +12,8 @@ import pytest
 import vmakernel
 from vmakernel.explain import Mark, checks, explain, owed, questions, trace, verdict
 from vmakernel.flags import NotationError
-from vmakernel.kernels import MOMENTS, RULES, TOGGLES, UnknownKernel, kernel, rules_table
+from vmakernel.history import COMMITS
+from vmakernel.kernels import MOMENTS, RULES, TOGGLES, UnknownKernel, kernel, rules_table, spans
 from vmakernel.layout import parse_layout, strip
 from vmakernel.outcome import Refusal
 from vmakernel.predicates import Verdict
@@ -50,6 +51,8 @@ def only(version: str, scenario: str):
         ("6.6.23", "may_remove_vma"),
         ("6.6.24", "case7_fix"),
         ("6.7", "may_remove_vma"),
+        ("6.7.11", "may_remove_vma"),
+        ("6.7.12", "case7_fix"),
         ("6.8", "case7_fix"),
         ("6.11.11", "case7_fix"),
         ("6.12", "really_removed"),
@@ -87,6 +90,74 @@ def test_the_table_lists_every_rule_with_its_commit():
     for rule in RULES:
         assert rule.name in table
         assert rule.commit in table
+
+
+def test_the_table_says_where_each_rule_begins_and_ends():
+    assert list(spans().values()) == [
+        "2.6.12 - 6.0",
+        "6.1 (to 6.1.10)",
+        "6.1.11, 6.2 - 6.3",
+        "6.4 - 6.7 (to 6.6.23, 6.7.11)",
+        "6.6.24, 6.7.12, 6.8 - 6.11",
+        "6.12 - 7.3",
+    ]
+
+
+# --- borders that stable releases moved ----------------------------------------------------------
+
+
+def replayed(line: str, *versions: str) -> list[str]:
+    """Return what each version makes of a line, without its ID."""
+    return [
+        replay_line(kernel(version), f"x {line}")[2:].split(" removed=")[0] for version in versions
+    ]
+
+
+def test_a_moved_range_brings_its_anon_vma_along_from_6_18_8_on():
+    #  PPP****, and what moves to **** went through a fork
+    old, *new = replayed(
+        "P=1-4:rw | new 4-7:rw,a1x2,@4", "6.18.7", "6.18.8", "6.18.34", "6.18.35", "6.19"
+    )
+    assert old == "merged:P=1-7 as=P=1-7:rw"
+    assert new == ["no"] * 4
+
+
+def test_sticky_flags_and_guards_came_to_6_18_37():
+    dirty = "P=0-3:rw,a1 C=3-6:rD,a1 | modify 3-6:rwD"
+    guard = "P=0-3:rwG,a1 | mmap 3-6:rw"
+    assert replayed(dirty, "6.18.36", "6.18.37", "6.19") == [
+        "merged:P=0-6 as=P=0-6:rw,a1",
+        "merged:P=0-6 as=P=0-6:rwD,a1",
+        "merged:P=0-6 as=P=0-6:rwD,a1",
+    ]
+    assert replayed(guard, "6.18.36", "6.18.37") == [
+        "error flag not in this era",
+        "merged:P=0-6 as=P=0-6:rwG,a1",
+    ]
+
+
+def test_6_3_0_alone_leaves_next_its_old_offset_in_case_3():
+    #  ..****NNNN -> ..NNNNNNNN, and page 4 should be page 4 of the file
+    told = replayed("N=8-12:rw,f1@8 | new 4-8:rw,f1@4", "6.2", "6.3.0", "6.3.1", "6.3", "6.4")
+    assert [text.rpartition("@")[2] for text in told] == ["4", "8", "4", "4", "4"]
+
+
+def test_the_heap_asks_next_only_to_6_0():
+    #  PPPP****NNNN
+    whole, prev = "merged:P=0-12 as=P=0-12:rw", "merged:P=0-8 as=P=0-8:rw;N=8-12:rw"
+    told = replayed("P=0-4:rw N=8-12:rw | brk 4-8:rw", "5.10", "6.0", "6.1", "6.11", "6.12", "7.3")
+    assert told == [whole, whole, prev, prev, prev, prev]
+    assert replayed("N=8-12:rw | brk 4-8:rw", "6.0", "6.1", "6.12") == [
+        "merged:N=4-12 as=N=4-12:rw",
+        "no",
+        "no",
+    ]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_commit_of_the_engine_stands_in_the_table(rule):
+    assert rule.commit in COMMITS
+    assert kernel(COMMITS[rule.commit].first).rule is rule
 
 
 #                          PPPP****CCCC, both sides with ->close: who is refused?

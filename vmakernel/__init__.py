@@ -2,7 +2,7 @@
 
 Read the files in this order; each imports only what comes before it.
 
-Values:     flags, vma, layout, kernels
+Values:     flags, vma, layout, history, kernels
 Decisions:  predicates, outcome, geometry, eight_cases, ranges
 Actions:    tree, space, callers, replay, explain
 Calls:      scenario, process, mremap, calls, predict, run

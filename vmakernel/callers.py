@@ -68,9 +68,20 @@ def new(space: AddressSpace, kernel: Kernel, like: VMA) -> Result:
 
 
 def mmap(space: AddressSpace, kernel: Kernel, like: VMA) -> Result:
-    """Propose a fresh mapping (mmap_region() and do_brk_flags() of this version)."""
+    """Propose a fresh mapping (mmap_region() of this version)."""
     proposal = propose(space, like, like.vm_start, like.vm_end, like.vm_flags)
     return _attempt(space, decide_mmap(kernel, proposal))
+
+
+def brk(space: AddressSpace, kernel: Kernel, like: VMA) -> Result:
+    """Propose more heap: to v6.0 like any range, since v6.1 to prev alone (do_brk_flags()).
+
+    (VMG_FLAG_JUST_EXPAND since v6.12.)
+    """
+    proposal = propose(space, like, like.vm_start, like.vm_end, like.vm_flags)
+    if kernel.brk_just_expands:
+        proposal = proposal._replace(next=None)
+    return _attempt(space, decide(kernel, proposal))
 
 
 def _attempt(space: AddressSpace, outcome: Outcome) -> Result:
@@ -94,8 +105,13 @@ def modify(space: AddressSpace, kernel: Kernel, proposal: Proposal) -> Result:
     return _attempt(space, decide(kernel, proposal))
 
 
-def mremap(space: AddressSpace, kernel: Kernel, vma: VMA, pages: int) -> Result:
-    """Grow `vma` by `pages` in place, as mremap() of this version does."""
+def mremap(
+    space: AddressSpace, kernel: Kernel, vma: VMA, pages: int, old: int | None = None
+) -> Result:
+    """Grow `vma` by `pages` in place, as mremap() of this version does.
+
+    `old` is how many pages the caller named, where that is less than all of `vma`.
+    """
     end = vma.vm_end + pages
     _, curr, next = space.neighbours(vma.vm_end, end)
     if curr is not None or (next is not None and next.vm_start < end):
@@ -104,6 +120,8 @@ def mremap(space: AddressSpace, kernel: Kernel, vma: VMA, pages: int) -> Result:
     if growth is Growth.DIRECT or (growth is Growth.MERGE_UNLESS_CLOSE and vma.has_close):
         return Result("merged", space.alter(vma, vma._replace(vm_end=end)))
     proposal = propose(space, vma, vma.vm_end, end, vma.vm_flags)
+    if kernel.mremap_misplaces and old is not None:
+        proposal = proposal._replace(vm_pgoff=vma.vm_pgoff + old)
     return _attempt(space, decide(kernel, proposal))
 
 

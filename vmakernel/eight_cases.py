@@ -23,11 +23,22 @@ def vma_merge(kernel: Kernel, proposal: Proposal) -> Outcome:
     if proposal.vm_flags & kernel.special_flags:
         return refused((), Refusal.SPECIAL)
     left, right, asked = ask_sides(kernel, proposal)
-    return _pick_case(kernel, proposal, left, right, asked)
+    outcome = _pick_case(kernel, proposal, left, right, asked)
+    if outcome.case == 3 and kernel.case3_keeps_pgoff:
+        outcome = _misplaced(outcome)
+    return outcome
+
+
+def _misplaced(outcome: Outcome) -> Outcome:
+    """Leave next the offset it had before it grew downwards, as v6.3.0 did by mistake."""
+    (next,), grown = outcome.before, outcome.returned
+    assert grown is not None
+    wrong = grown._replace(vm_pgoff=next.vm_pgoff)
+    return outcome._replace(returned=wrong, after=(wrong,))
 
 
 def mmap_expand(kernel: Kernel, proposal: Proposal) -> Outcome:
-    """Decide a new mapping as mmap_region() and do_brk_flags() did from v6.1 to v6.11.
+    """Decide a new mapping as mmap_region() did from v6.1 to v6.11.
 
     Next is asked first; prev is then compared with the anon_vma of next, if next matched.
     """

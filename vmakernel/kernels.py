@@ -1,6 +1,6 @@
 """Rules and kernels: every moment of history as a value.
 
-Previous: layout.py; next: predicates.py.
+Previous: history.py; next: predicates.py.
 
 A *rule* says where ->close is asked about and how mremap() grows a mapping; there is one for each
 moment, and a toggle makes another. A *kernel* is a rule plus whatever else was different in that
@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from vmakernel import flags as vm
+from vmakernel.history import COMMITS, Version, numbers
 from vmakernel.vma import VMA, Proposal
 
 
@@ -152,16 +153,18 @@ class Kernel:
     anon: Anon
     ranges: bool  # new-range and existing-range merges (v6.12) instead of the eight cases
     case8_extends_curr: bool  # before e86f15ee64d8 (v4.9)
-    mmap_expands: bool  # v6.1 to v6.11: mmap() and brk() have a merge of their own
+    mmap_expands: bool  # v6.1 to v6.11: mmap() has a merge of its own
+    brk_just_expands: bool  # brk() asks prev alone (v6.1)
     clones_anon_vma: bool  # anon_vma chains are copied (v2.6.34, 5beb49305251)
     dup_prefers_next: bool  # case 6 takes the anon_vma of next first (v6.3)
+    case3_keeps_pgoff: bool  # case 3 forgets to set vm_pgoff (v6.3.0; 7e7757876f25)
     special_flags: int  # VM_SPECIAL: a range with one of these never merges
     ignored_flags: int  # differ without harm
-    sticky_flags: int  # of these, kept by the merged VMA (v6.19)
+    sticky_flags: int  # of these, kept by the merged VMA (v6.19, 6707915e030a)
     absent_flags: int  # flags that this version does not know
     has_uffd: bool  # v4.3
     has_anon_name: bool  # v5.17
-    copied_dup: bool  # a moved range brings its anon_vma along (v6.19; in 6.18.35, not in 6.18)
+    copied_dup: bool  # a moved range brings its anon_vma along (v6.19, 61f67c230a5e)
     copied_uffd_stays_apart: bool  # a moved range with userfaultfd never merges (v7.3)
     anon_pgoff: bool  # private file mappings must be contiguous in it too (v7.3)
     # What whole system calls did in their own way:
@@ -172,6 +175,7 @@ class Kernel:
     mprotect_populates: bool  # locked private memory made writable (v4.2, 36f881883c57)
     mprotect_forgives: bool  # a hole at the end goes unnoticed (v6.3 to v6.3.9, 2286a6914c77)
     mlock_loses: bool  # the same, and its place after a merge (v6.3 to v6.4.6; 2658f94d6792)
+    mremap_misplaces: bool  # growth from inside a VMA asks for a wrong offset (v6.1; 6f12be792fde)
     mremap_looks_first: bool  # a source that is not mapped fails at once (v5.16, 550a7d60bd5e)
     mremap_moves_many: bool  # all checks come first, and a move may span several VMAs (v6.17)
     mremap_duplicates: bool  # length 0 duplicates private memory too (to v4.13; dba58d3b8c50)
@@ -234,7 +238,6 @@ _FLAGS_SINCE: Final = {
     vm.VM_PFNMAP: (2, 6, 15),
     vm.VM_MIXEDMAP: (2, 6, 26),
     vm.VM_SOFTDIRTY: (3, 12),
-    vm.VM_MAYBE_GUARD: (6, 19),
 }
 _ADVICE_SINCE: Final = {
     "normal": FIRST,
@@ -254,36 +257,27 @@ _LAST_MINOR: Final[dict[tuple[int, ...], int]] = {
     (6,): 19,
     (7,): LAST[1],
 }
-_VERSION: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(-rc\d+|-standin)?")
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(-rc\d+)?")
+# A recorded 6.1.192 without d014cd7c1c35: the regression, and none of 6.1.0's other faults.
+STANDIN: Final = "6.1.0-standin"
 
 
-def _parse_version(text: str) -> tuple[int, ...] | None:
+def _parse_version(text: str) -> Version | None:
     match = _VERSION.fullmatch(text)
     if match is None:
         return None
     return tuple(int(part) for part in match.groups()[:4] if part is not None)
 
 
-def _exists(version: tuple[int, ...]) -> bool:
+def _exists(version: Version) -> bool:
     if version[:2] == (2, 6):
         return len(version) > 2 and 12 <= version[2] <= 39
     return version[0] > 2 and version[1] <= _LAST_MINOR.get(version[:1], -1)
 
 
-def rule_of(version: tuple[int, ...]) -> Rule:
-    """Return the rule that a version, as numbers, followed."""
-    if version < (6, 1):
-        return PRE_GIT
-    if version < (6, 2):
-        # The stable line took the workaround with 6.1.11; a bare 6.1 is the release itself.
-        return WORKAROUND if version >= (6, 1, 11) else REGRESSION
-    if version < (6, 4):
-        return WORKAROUND
-    if version < (6, 8):
-        return CASE7_FIX if (6, 6, 24) <= version < (6, 7) else MAY_REMOVE_VMA
-    if version < (6, 12):
-        return CASE7_FIX
-    return REALLY_REMOVED
+def rule_of(version: Version) -> Rule:
+    """Return the rule that a version, as numbers, followed: that of the last commit it has."""
+    return next(rule for rule in reversed(RULES) if COMMITS[rule.commit].is_in(version))
 
 
 def kernel(name: str) -> Kernel:
@@ -302,6 +296,8 @@ def kernel(name: str) -> Kernel:
                 + ", ".join([f"{text}:{toggle}" for toggle in TOGGLES])
             )
         return base.with_rule(base.rule.toggled(name=test, **TOGGLES[test]))
+    if text == STANDIN:
+        return replace(kernel("6.1.192").with_rule(REGRESSION), version=STANDIN)
     moment = text.lower().replace("-", "_")
     text = MOMENTS.get(moment, text).removeprefix("v")
     version = _parse_version(text)
@@ -320,13 +316,17 @@ def kernel(name: str) -> Kernel:
     return _kernel_of(version, text)
 
 
-def _kernel_of(version: tuple[int, ...], text: str) -> Kernel:
+def _kernel_of(version: Version, text: str) -> Kernel:
     """Return what history says of this version."""
+
+    def has(commit: str) -> bool:
+        return COMMITS[commit].is_in(version)
+
     if version < (3,):
         anon = Anon.EITHER_NULL
     else:
         anon = Anon.SINGULAR if version < (6, 16) else Anon.EITHER_SIDE
-    sticky = vm.VM_SOFTDIRTY | vm.VM_MAYBE_GUARD if version >= (6, 19) else 0
+    sticky = vm.VM_SOFTDIRTY | vm.VM_MAYBE_GUARD if has("6707915e030a") else 0
     return Kernel(
         version=text,
         rule=rule_of(version),
@@ -334,16 +334,20 @@ def _kernel_of(version: tuple[int, ...], text: str) -> Kernel:
         ranges=version >= (6, 12),
         case8_extends_curr=version < (4, 9),
         mmap_expands=(6, 1) <= version < (6, 12),
+        brk_just_expands=version >= (6, 1),
         clones_anon_vma=version >= (2, 6, 34),
         dup_prefers_next=version >= (6, 3),
+        # Only where 6.3.0 is asked for by name: a bare 6.3 stands for what its line agrees on.
+        case3_keeps_pgoff=version >= (6, 3, 0) and not has("7e7757876f25"),
         special_flags=sum(bit for bit, since in _SPECIAL_SINCE.items() if version >= since)
         + (vm.VM_DONTCOPY if version < (2, 6, 17) else 0),
         ignored_flags=sticky or (vm.VM_SOFTDIRTY if version >= (3, 14) else 0),
         sticky_flags=sticky,
-        absent_flags=sum(bit for bit, since in _FLAGS_SINCE.items() if version < since),
+        absent_flags=sum(bit for bit, since in _FLAGS_SINCE.items() if version < since)
+        | (0 if sticky else vm.VM_MAYBE_GUARD),
         has_uffd=version >= (4, 3),
         has_anon_name=version >= (5, 17),
-        copied_dup=version >= (6, 19) or (6, 18, 35) <= version < (6, 19),
+        copied_dup=has("61f67c230a5e"),
         copied_uffd_stays_apart=version >= (7, 3),
         anon_pgoff=version >= (7, 3),
         advice=frozenset([name for name, since in _ADVICE_SINCE.items() if version >= since]),
@@ -353,6 +357,7 @@ def _kernel_of(version: tuple[int, ...], text: str) -> Kernel:
         mprotect_populates=version >= (4, 2),
         mprotect_forgives=(6, 3) <= version < (6, 3, 10),
         mlock_loses=(6, 3) <= version < (6, 4, 7),
+        mremap_misplaces=has("ca3d76b0aa80") and not has("6f12be792fde"),
         mremap_looks_first=version >= (5, 16),
         mremap_moves_many=version >= (6, 17),
         mremap_duplicates=version < (4, 14),
@@ -364,18 +369,39 @@ def _kernel_of(version: tuple[int, ...], text: str) -> Kernel:
     )
 
 
+def releases() -> tuple[str, ...]:
+    """Return every release the engine knows, oldest first."""
+    old = [f"2.6.{n}" for n in range(FIRST[2], 40)]
+    return (
+        *old,
+        *[f"{major}.{n}" for (major,), last in _LAST_MINOR.items() for n in range(last + 1)],
+    )
+
+
+def spans() -> dict[str, str]:
+    """Return the versions that followed each rule of history, stable releases included."""
+    before = dict(zip(releases()[1:], releases(), strict=False))
+    told = {}
+    for rule, later in zip(RULES, [*RULES[1:], None], strict=True):
+        commit = COMMITS[rule.commit]
+        last = releases()[-1] if later is None else before[COMMITS[later.commit].first]
+        text = commit.first if commit.first == last else f"{commit.first} - {last}"
+        if commit.stable:
+            text = f"{', '.join(commit.stable)}, {text}"
+        taken = COMMITS[later.commit].stable if later else ()
+        told[rule.name] = text + (f" (to {', '.join(map(_before, taken))})" if taken else "")
+    return told
+
+
+def _before(stable: str) -> str:
+    """Return the stable release before this one."""
+    *release, patch = numbers(stable)
+    return ".".join(map(str, [*release, patch - 1]))
+
+
 def rules_table() -> str:
     """Return the rules of history as a table: name, versions, where ->close is asked, commit."""
-    spans = (
-        "2.6.12 - 6.0",
-        "6.1.0 - 6.1.10",
-        "6.1.11, 6.2 - 6.3",
-        "6.4 - 6.7 *",
-        "6.8 - 6.11 *",
-        "6.12 - 7.3",
-    )
-    lines = [f"{'rule':16}{'versions':20}{'commit':14}close test"]
-    for rule, span in zip(RULES, spans, strict=True):
-        lines.append(f"{rule.name:16}{span:20}{rule.commit:14}{rule.summary}")
-    lines.append("* 6.6.y has the fix from 6.6.24 on; 6.7.y was not examined and counts as 6.7.")
+    lines = [f"{'rule':16}{'versions':30}{'commit':14}close test"]
+    for rule in RULES:
+        lines.append(f"{rule.name:16}{spans()[rule.name]:30}{rule.commit:14}{rule.summary}")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """The one line that shows a layout: ``AAAA|BB..|CC``, a letter a page, dots for holes.
 
-Previous: vma.py; next: kernels.py.
+Previous: vma.py; next: history.py.
 """
 
 import re

@@ -31,11 +31,11 @@ def mremap(
         if old > new:
             process.unmap(at + new, at + old)
         return at
-    _grow(process, _resizable(process, vma, at, old), at, old, new, maymove=maymove)
+    _grow(process, _resizable(process, vma, at, old, new), at, old, new, maymove=maymove)
     return at
 
 
-def _resizable(process: Process, vma: VMA | None, at: int, old: int) -> VMA:
+def _resizable(process: Process, vma: VMA | None, at: int, old: int, new: int) -> VMA:
     """Return the VMA if its pages may be resized or moved (vma_to_resize(), check_prep_vma())."""
     if vma is None:
         raise Errno("EFAULT")
@@ -44,6 +44,8 @@ def _resizable(process: Process, vma: VMA | None, at: int, old: int) -> VMA:
         raise Errno("EINVAL")
     if old > vma.vm_end - at:
         raise Errno("EFAULT")
+    if new > old and vma.vm_flags & (vm.VM_DONTEXPAND | vm.VM_PFNMAP):
+        raise Errno("EFAULT")  # before anybody is asked about a merge
     return vma
 
 
@@ -52,7 +54,7 @@ def _grow(process: Process, vma: VMA, at: int, old: int, new: int, *, maymove: b
     end = at + new
     above = process.find_above(vma.vm_end)
     if at + old == vma.vm_end and (above is None or above.vm_start >= end):
-        grown = process.keep(callers.mremap(process.space, process.kernel, vma, new - old))
+        grown = process.keep(callers.mremap(process.space, process.kernel, vma, new - old, old))
         if grown.vma is None:
             raise Errno("ENOMEM")  # whether it may move or not
         if vma.vm_flags & vm.VM_LOCKED:
@@ -76,7 +78,7 @@ def _to(process: Process, at: int, old: int, new: int, to: int) -> None:
         if old == new:
             _move_many(process, at, old, to)
             return
-        _resizable(process, vma, at, min(old, new))
+        _resizable(process, vma, at, min(old, new), new)
     elif kernel.mremap_looks_first and vma is None:
         raise Errno("EFAULT")
     if overlap:
@@ -92,7 +94,7 @@ def _move_one(process: Process, at: int, old: int, new: int, to: int) -> None:
     if old > new:
         process.unmap(at + new, at + old)
         old = new
-    vma = _resizable(process, process.find(at), at, old)
+    vma = _resizable(process, process.find(at), at, old, new)
     if not process.room(4):
         raise Errno("ENOMEM")
     _copy(process, vma, at, new, to)

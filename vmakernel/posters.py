@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from vmakernel.draw import MARGIN, Picture, Scale, Sheet, hatch
 from vmakernel.explain import trace
 from vmakernel.explore import Judgement, judge
+from vmakernel.history import COMMITS, line, numbers
 from vmakernel.kernels import (
     MOMENTS,
     RULES,
@@ -20,9 +21,8 @@ from vmakernel.kernels import (
     Kernel,
     Removal,
     Rule,
-    UnknownKernel,
     kernel,
-    rule_of,
+    releases,
 )
 from vmakernel.recorded import CASES, situation
 from vmakernel.vma import VMA, parse_vma
@@ -157,22 +157,6 @@ _REMOVAL: Final = {Removal.NEVER: "–", Removal.CASE_7: "in case 7", Removal.AL
 
 
 @lru_cache(maxsize=1)
-def releases() -> tuple[str, ...]:
-    """Return every release the engine knows, oldest first."""
-    found = [f"2.6.{n}" for n in range(12, 40)]
-    major, minor = 3, 0
-    while True:
-        try:
-            kernel(f"{major}.{minor}")
-        except UnknownKernel:
-            if not minor:
-                return tuple(found)
-            major, minor = major + 1, 0
-        else:
-            found.append(f"{major}.{minor}")
-            minor += 1
-
-
 def spans() -> list[tuple[Rule, list[str]]]:
     """Return each rule of history with the releases that follow it."""
     known = [(one, kernel(one).rule) for one in releases()]
@@ -239,15 +223,13 @@ def timeline() -> Picture:
 
 def stable_changes() -> tuple[tuple[str, str, str], ...]:
     """Return (release, first stable version, letter) where a stable line took a later rule."""
-    found = []
-    for release in releases():
-        numbers = tuple(map(int, release.split(".")))
-        for patch in range(1, 100):
-            rule = rule_of((*numbers, patch))
-            if rule != rule_of(numbers):
-                found.append((release, f"{release}.{patch}", LETTERS[RULES.index(rule)]))
-                break
-    return tuple(found)
+    return tuple(
+        [
+            (".".join(map(str, line(numbers(taken)))), taken, letter)
+            for letter, rule in zip(LETTERS, RULES, strict=False)
+            for taken in COMMITS[rule.commit].stable
+        ]
+    )
 
 
 # --- what each rule costs ------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class Operation(NamedTuple):
 
 
 _IDENTITY: Final = re.compile(r"[^=|\s]*(?:\d[^=|\s]*|:)")
-KINDS: Final = ("new", "mmap", "modify", "mremap", "protect", "unmap")
+KINDS: Final = ("new", "mmap", "brk", "modify", "mremap", "protect", "unmap")
 
 
 @lru_cache(maxsize=65536)
@@ -128,7 +128,8 @@ def run(space: AddressSpace, kernel: Kernel, operation: Operation) -> Result:
         attributes.policy or "",
         start if file is not None else pgoff,
     )
-    return (callers.new if kind == "new" else callers.mmap)(space, kernel, like)
+    propose = {"new": callers.new, "mmap": callers.mmap, "brk": callers.brk}[kind]
+    return propose(space, kernel, like)
 
 
 def parse_scenario(text: str) -> tuple[str, list[VMA], list[Operation]]:
