@@ -10,14 +10,13 @@ from vmakernel import explore, posters, recorded
 from vmakernel.call_pictures import Attaches, Moment, attaches, life, predictions
 from vmakernel.draw import Picture
 from vmakernel.explain import trace
-from vmakernel.kernels import MOMENTS, RULES, kernel, rules_table
+from vmakernel.kernels import MOMENTS, RULES, kernel, releases, rules_table
 from vmakernel.lesson import under
 from vmakernel.posters import (
     FIELDS,
     anatomy,
     grid,
     parts,
-    releases,
     spans,
     stopped_by,
     timeline,
