@@ -202,6 +202,7 @@ def test_a_message_holds_what_was_measured() -> None:
         f"Fixes: {CULPRIT}\nReported-by: C D <c@example.org>\nSigned-off-by: A B <a@example.org>"
     )
     assert "✗" not in message.review
+    assert "? stable kernels need it, or not: Cc: stable@vger.kernel.org" in message.review
     assert message.review.count("?") >= 5
 
 
@@ -228,6 +229,7 @@ def test_a_change_that_loses_nothing_less_needs_no_fixes_and_shows_no_program() 
     message = draft("6.9", kernel("6.12"), subject="mm: ask late", why="W.", what="H.")
 
     assert "Fixes" not in message.review
+    assert "stable" not in message.review
     assert "shmat" not in str(message)
     assert "still do not" not in str(message)
     assert "\n\n\n" not in str(message)

@@ -122,7 +122,7 @@ def _parser() -> _Parser:
     command.add_argument(
         "--leak-probe",
         action="store_true",
-        help="also tell 6.4-6.7 from 6.8-6.11; on the former 48 KiB stay lost until you restart",
+        help="also tell leak and repair apart (6.4 to 6.11); a leak costs 48 KiB until you restart",
     )
     return parser
 
@@ -181,7 +181,7 @@ def _small_world(command: _Parser) -> None:
     command.add_argument(
         "--mixed",
         action="store_true",
-        help="let VMAs of one file differ in ->close, which no real driver does",
+        help="let VMAs alike in file and flags differ in ->close, which no real driver does",
     )
 
 

@@ -285,8 +285,8 @@ def judge(program: str | Scenario, *rules: str, may_leak: bool = False) -> Judge
 
 
 PRICE: Final = (
-    "under Linux 6.4 to 6.7 (6.6 only to 6.6.23; 6.7.y was not examined), which this may be, the "
-    "program loses an attach for good, and its segment stays in memory until the machine restarts; "
+    "under Linux 6.4 to 6.6.23 and 6.7 to 6.7.11, one of which this may be, the program "
+    "loses an attach for good, and its segment stays in memory until the machine restarts; "
     "allow it to leave a segment behind first"
 )
 

@@ -75,7 +75,8 @@ class Draft(NamedTuple):
     def review(self) -> str:
         """The checklist: what holds, what does not, and what nobody but the author can check."""
         lines = [f"{'✓' if holds else '✗'} {words}" for holds, words in self._checks()]
-        return "\n".join([*lines, *[f"? {words}" for words in _YOURS]])
+        yours = (_STABLE, *_YOURS) if self.mends else _YOURS
+        return "\n".join([*lines, *[f"? {words}" for words in yours]])
 
     def _checks(self) -> Iterator[tuple[bool, str]]:
         subject, tags = self.subject, "\n".join(self.tags)
@@ -92,11 +93,14 @@ class Draft(NamedTuple):
         yield bool(re.search(r"^Signed-off-by: .+ <.+@.+>$", tags, re.M)), "it is signed off"
 
 
+_STABLE: Final = (
+    "stable kernels need it, or not: Cc: stable@vger.kernel.org asks them, Fixes: alone does not"
+)
 _YOURS: Final = (
     "the subject is an order: move the test, not moved or moves",
     "a stranger understands the why without the mails before",
     "the code does this and nothing else; one change, one patch",
-    "whoever is named in Reported-by: found it, and may be named",
+    "whoever is named in Reported-by: found it, and may be named; Closes: says where",
     "scripts/checkpatch.pl has nothing to say; scripts/get_maintainer.pl knows to whom it goes",
 )
 

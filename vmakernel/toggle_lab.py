@@ -106,7 +106,7 @@ LABELS: Final = {
 }
 ROLES: Final = {"prev": "P", "middle": "C", "next": "N"}
 MIXED: Final = (
-    "Mixed: no real driver does this, for all VMAs of one file share its vm_ops. "
+    "Mixed: no real driver does this, for VMAs alike in file and flags share their vm_ops. "
     "It shows which VMA the rule really asks."
 )
 AS_TYPED: Final = (

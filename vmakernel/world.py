@@ -149,8 +149,8 @@ class World(NamedTuple):
     The range has no policy and no name, and its offset is its address: what counts is how its
     neighbours differ from it. A neighbour behind a gap is one plain VMA. A change of mapped pages
     changes one thing, as system calls do: flags, userfaultfd, name or policy.
-    `uniform`: all VMAs of a file have ->close or none has, and memory without a file has none, as
-    with real drivers; otherwise every VMA has it or not, whatever it maps.
+    `uniform`: all VMAs of a file have ->close or none has, and memory without a file has none (real
+    drivers: VMAs alike in file and flags); otherwise every VMA has it or not, whatever it maps.
     """
 
     uniform: bool
