@@ -15,9 +15,10 @@ tagged `claim` of the same section, beside the assertion that checks it ("..." s
 
 The numbers of a quote must be in the code of that cell. What no engine can compute, because it
 happened on a list or stands in a kernel's source, is quoted in notebooks/sources.toml, with the
-place where it can be read; so are commits, with their versions. Head and foot of a lesson, and what
-was learned, may be anchored by any of its cells. A quote that no longer stands in the text is an
-error too, so that a sentence and its check change together.
+place where it can be read. Commits are known, with the releases that have them first
+(vmakernel/data/commits.toml). Head and foot of a lesson, and what was learned, may be anchored by
+any of its cells. A quote that no longer stands in the text is an error too, so that a sentence and
+its check change together.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from nbformat import NotebookNode
 
 from tools import lessons
 from tools.notebooks import LESSONS, read
+from vmakernel.history import COMMITS
 
 SOURCES: Final = LESSONS / "sources.toml"
 # Made from elsewhere, and held to it by tests of their own.
@@ -155,7 +157,6 @@ class Told:
     sentences: list[Sentence] = field(default_factory=list)
     quotes: dict[int, list[str]] = field(default_factory=dict)  # by section; -1 for the sources
     untied: list[str] = field(default_factory=list)  # quotes with a number that no code has
-    known: dict[str, Any] = field(default_factory=dict)  # notebooks/sources.toml
 
     def quoted(self, sentence: Sentence) -> list[str]:
         """Give the quotes that may anchor a sentence."""
@@ -166,7 +167,7 @@ class Told:
     def loose(self, sentence: Sentence) -> list[re.Match[str]]:
         """List the words of a sentence that claim something and stand in no quote."""
         spans = [span for quote in self.quoted(sentence) for span in spots(quote, sentence.text)]
-        spans += recorded(sentence.text, self.known)
+        spans += recorded(sentence.text)
         return [
             token
             for token in sentence.tokens
@@ -220,11 +221,11 @@ def spots(quote: str, text: str) -> list[tuple[int, int]]:
     return found
 
 
-def recorded(text: str, known: dict[str, Any]) -> list[tuple[int, int]]:
-    """Find the commits, with their versions, that notebooks/sources.toml has."""
-    commits = known.get("commits", {})
-    here = [match for match in re.finditer(r"\b[0-9a-f]{12}\b", text) if match[0] in commits]
-    versions = {version for match in here for version in commits[match[0]]["linux"]}
+def recorded(text: str) -> list[tuple[int, int]]:
+    """Find the commits in a sentence, and the releases that have them first."""
+    here = [match for match in re.finditer(r"\b[0-9a-f]{12}\b", text) if match[0] in COMMITS]
+    commits = [COMMITS[match[0]] for match in here]
+    versions = {version for one in commits for version in (one.first, *one.stable)}
     found = [match.span() for match in here]
     found += [m.span() for m in _TOKEN.finditer(text) if m[0] in versions]
     return found
@@ -259,7 +260,7 @@ def sources() -> dict[str, Any]:
 
 def told(lesson: lessons.Lesson, notebook: NotebookNode, known: dict[str, Any]) -> Told:
     """Read what a lesson says and what is quoted of it."""
-    found = Told(known=known)
+    found = Told()
     section, free = 0, False
     shown: dict[int, set[str]] = {}
     for cell in notebook.cells:
