@@ -28,7 +28,7 @@ def test_what_is_told_as_different_before_is_different_before(fact: Fact) -> Non
         assert "879bca0a2c4f" in conformance.reason(fact)
 
 
-@pytest.mark.parametrize("version", ["6.19", "7.0", "7.1", "7.2", "7.3"])
+@pytest.mark.parametrize("version", ["6.18.37", "6.19", "7.0", "7.1", "7.2", "7.3"])
 def test_a_sticky_flag_on_any_part_stays_on_the_merged_vma(version: str) -> None:
     variants = [(fact, variant) for fact in FACTS for variant in fact.variants()]
 
