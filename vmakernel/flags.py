@@ -34,6 +34,7 @@ VM_SEQ_READ: Final = 1 << 21
 VM_RAND_READ: Final = 1 << 22
 VM_NOHUGEPAGE: Final = 1 << 23
 VM_UFFD_MISSING: Final = 1 << 24
+VM_PKEY_BIT0: Final = 1 << 25  # of a protection key; here that of execute-only memory
 
 VM_ACCESS: Final = VM_READ | VM_WRITE | VM_EXEC
 
@@ -63,6 +64,7 @@ LETTERS: Final[dict[str, int]] = {
     "a": VM_RAND_READ,
     "h": VM_NOHUGEPAGE,
     "u": VM_UFFD_MISSING,
+    "K": VM_PKEY_BIT0,
 }
 
 NAMES: Final[dict[int, str]] = {

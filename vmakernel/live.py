@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmakernel.process import Machine
 from vmakernel.scenario import (
     Mmap,
     Recording,
@@ -92,6 +93,17 @@ def run_all(
     finally:
         if server:
             server.end()
+
+
+def machine(timeout: float = 60.0) -> Machine:
+    """What this machine adds to its kernel's version; seconds. Raises LiveError."""
+    _check_platform()
+    server = _Server()
+    try:
+        told = json.loads(_said(server.ask({"machine": True, "limit": int(timeout) + 30}, timeout)))
+    finally:
+        server.end()
+    return Machine(**told)
 
 
 def why_unsupported() -> str | None:
@@ -162,11 +174,16 @@ def _check_platform() -> None:
 
 
 def _recording(line: bytes) -> Recording:
+    return Recording.from_json(_said(line).decode())
+
+
+def _said(line: bytes) -> bytes:
+    """The line, unless it says why there is no answer. Raises Unsupported, Stopped."""
     if line.startswith(b'{"unsupported"'):
         raise Unsupported(json.loads(line)["unsupported"])
     if line.startswith(b'{"failed"'):
         raise Stopped(json.loads(line)["failed"])
-    return Recording.from_json(line.decode())
+    return line
 
 
 # -- the process that serves -----------------------------------------------------------------------
