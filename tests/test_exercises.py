@@ -245,7 +245,7 @@ def test_a_judge_raises_nothing_but_wrong() -> None:
 def test_notebooks_and_key_are_as_the_exercises_are_written_down() -> None:
     made = exercises.files()
     for path, text in made.items():
-        assert path.read_text("utf-8") == text, "run `python -m tools.exercises`"
+        assert path.read_text("utf-8") == text, "run `.venv/bin/python -m tools.exercises`"
     assert {*exercises.EXERCISES.glob("**/*.ipynb"), exercises.KEY} == set(made)
 
 

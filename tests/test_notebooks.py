@@ -63,7 +63,7 @@ def test_the_readme_lists_the_lessons_as_the_table_has_them() -> None:
 def test_head_foot_and_map_are_as_the_table_has_them(lesson: lessons.Lesson) -> None:
     fresh = canonical(lessons.formed(read(lesson.path), lesson, TABLE))
 
-    assert fresh == lesson.path.read_text("utf-8"), "run `python -m tools.lessons`"
+    assert fresh == lesson.path.read_text("utf-8"), "run `.venv/bin/python -m tools.lessons`"
 
 
 @every_lesson
@@ -559,7 +559,9 @@ def test_what_was_measured_is_still_so_and_minutes_are_no_less() -> None:
     for lesson in TABLE:
         its = known[lesson.number]
         words, _ = index.size(lesson)
-        assert its["words"] == pytest.approx(words, rel=0.25), "python -m tools.index --measure"
+        assert its["words"] == pytest.approx(words, rel=0.25), (
+            "run `.venv/bin/python -m tools.index --measure`"
+        )
         # 200 words a minute is quick, for English that may be a second language.
         assert lesson.minutes >= words / 200 + its["seconds"] / 60, lesson.file
 
@@ -581,7 +583,7 @@ def test_contents_and_glossary_are_as_the_tables_have_them(path: Path) -> None:
     made = index.index() if path == index.INDEX else index.page()
 
     assert canonical(index.formed(made, read(path))) == path.read_text("utf-8"), (
-        "run `python -m tools.index`"
+        "run `.venv/bin/python -m tools.index`"
     )
 
 

@@ -11,6 +11,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -163,6 +164,52 @@ def tracked() -> list[str]:
     except course.Trouble as trouble:
         pytest.skip(str(trouble))
     return [name for name in names if (ROOT / name).is_file()]
+
+
+# --- what no prose may do --------------------------------------------------------------------
+
+
+def prose(name: str) -> list[str]:
+    """The paragraphs of a Markdown file or of a notebook's text: no code, no list of links."""
+    path = ROOT / name
+    texts = [path.read_text(encoding="utf-8")]
+    if path.suffix == ".ipynb":
+        cells = notebooks.read(path).cells
+        texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    blocks = [block.strip("\n") for text in texts for block in re.split(r"\n\s*\n", text)]
+    return [block for block in blocks if re.match(r"(?!```)[\w`*]", block) and len(block) > 60]
+
+
+def test_no_paragraph_stands_twice() -> None:
+    names = [name for name in tracked() if name.endswith((".md", ".ipynb"))]
+    assert "README.md" in names
+
+    twice = [
+        f"{name}: {paragraph}"
+        for name in names
+        for paragraph, times in Counter(prose(name)).items()
+        if times > 1
+    ]
+
+    assert twice == []
+
+
+# Debian and Ubuntu have python3; `python` is there in an environment alone.
+BARE = re.compile(r"(?<![\w./\\-])python(?:\.exe)? (?:-[mc]\b|[\w./-]+\.py\b)")
+
+
+def test_no_text_tells_a_reader_to_run_a_python_that_debian_does_not_have() -> None:
+    assert BARE.search("say `" + "python" + " -m vmakernel` or"), "the pattern finds one"
+    assert not BARE.search("py -3 tools\\course.py; .venv/bin/python -m x; python3 -m y")
+
+    found = []
+    for name in tracked():
+        if name.startswith("notebooks/") or name == "tools/index.py":  # it makes one of them
+            continue
+        text = (ROOT / name).read_bytes().decode("utf-8", "replace")
+        found += [f"{name}: {match[0]}" for match in BARE.finditer(text)]
+
+    assert found == []
 
 
 # --- the README's commands -------------------------------------------------------------------

@@ -106,7 +106,7 @@ def run(*command: str | Path, env: dict[str, str] | None = None, quiet: bool = F
 
 
 def module(*command: str | Path, quiet: bool = False) -> int:
-    """Run a module of the environment, as `python -m` does."""
+    """Run a module of the environment, as `-m` does."""
     return run(PYTHON, "-m", *command, quiet=quiet)
 
 

@@ -75,7 +75,7 @@ def _parser() -> _Parser:
             name,
             help=help,
             description=help,
-            epilog=f"Example: python -m vmakernel {EXAMPLES[name]}",
+            epilog=f"Example: python3 -m vmakernel {EXAMPLES[name]}",
         )
         command.set_defaults(run=run)
         return command
