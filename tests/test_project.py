@@ -266,6 +266,18 @@ def test_ci_brings_a_browser_once_there_are_browser_tests(tmp_path: Path) -> Non
 
 
 @posix
+@pytest.mark.parametrize("command", [["make"], ["make", "help"]])
+def test_make_alone_tells_what_there_is_to_make(command: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    shown = subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True).stdout
+
+    told = dict(re.findall(r"^make ([a-z-]+) +(\S.*)$", shown, re.M))
+    assert list(told) == re.findall(r"^([a-z-]+):", makefile, re.M)
+    assert told["lab"] == "open the lessons in JupyterLab"
+    assert shown.count("\n") == len(told)
+
+
+@posix
 def test_make_clean_keeps_what_is_the_readers(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     kept = ["notebooks/00.ipynb", "notebooks/own.ipynb", "mine/x.ipynb", ".jupyter/settings/a"]
