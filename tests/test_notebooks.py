@@ -24,6 +24,7 @@ from vmakernel.lesson import compare, falls_short, look, on_this_machine, said, 
 from vmakernel.predicates import Verdict, ask_sides
 
 TABLE = lessons.table()
+PROSE = sorted([*LESSONS.glob("*.ipynb"), *(LESSONS.parent / "exercises").glob("**/*.ipynb")])
 WRITTEN = [lesson for lesson in TABLE if lesson.path.exists()]
 LONGEST = 8  # lines of a cell that the reader is meant to read
 CLAIMS = 12  # lines of one that is folded
@@ -636,12 +637,23 @@ def test_linking_leaves_code_headings_tables_and_links_alone() -> None:
     assert made.source == "They merge."
 
 
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_every_bracket_in_prose_has_its_partner(path: Path) -> None:
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"```.*?```|(`+).*?\1|\]\([^()\s]+\)", "]", cell.source, flags=re.S)
+            while (less := re.sub(r"\([^()]*\)", "", text)) != text:
+                text = less
+            assert not re.search(r".{0,40}[()]", text), f"{cell.id}: {cell.source}"
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
         ({"name": "x", "says": "y."}, "the term x lacks taught"),
         ({"name": "x", "says": "y.", "taught": "77"}, "the term x is taught in 77, which is no"),
         ({"name": "x", "says": "y.", "taught": "00", "tells": 1}, "the term x has a tells"),
+        ({"name": "x()", "says": "y.", "taught": "00"}, "put such a word into `also`"),
     ],
 )
 def test_a_wrong_term_is_named(row: dict[str, object], said: str) -> None:
