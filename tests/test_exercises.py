@@ -12,6 +12,7 @@ from tools.notebooks import SOLUTIONS, canonical, faults, read
 from vmakernel import exercise
 from vmakernel.exercise import Exercise, Feedback, Grade, chapters, check, hint, solution
 from vmakernel.explain import trace
+from vmakernel.flags import InputError
 from vmakernel.judges import Wrong, _fails, differs, judge, mutant, patches, situations
 from vmakernel.kernels import Removal, kernel
 from vmakernel.own import OwnRule
@@ -144,7 +145,7 @@ GARBAGE = garbage()
 
 
 def test_there_is_no_exercise_of_that_name() -> None:
-    with pytest.raises(KeyError, match="there is no exercise lay-out; there are write-it-down"):
+    with pytest.raises(InputError, match="there is no exercise lay-out; there are write-it-down"):
         check("lay-out", "P")
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from vmakernel.explain import explain
-from vmakernel.flags import NotationError
-from vmakernel.kernels import UnknownKernel, kernel, rules_table
+from vmakernel.flags import InputError
+from vmakernel.kernels import kernel, rules_table
 from vmakernel.replay import replay
-from vmakernel.space import SpaceError
 
 RULE = "a version (6.5), a moment (pre_git), or a version with a test of your own (6.5:both)"
 FILE = "a file of call scenarios, such as 'seg A 12', 'shmat A 0', 'mprotect 4 4 r'; - is the input"
@@ -34,7 +33,7 @@ EXAMPLES = {
 }
 
 
-class UsageError(ValueError):
+class UsageError(InputError):
     """A call of the command line that cannot be carried out; says what to change."""
 
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
-    except (NotationError, SpaceError, UnknownKernel, UsageError) as error:
+    except InputError as error:
         return _complain(error)
     except BrokenPipeError:
         # The reader (head, less) has gone; keep Python from complaining about it at exit.
@@ -224,12 +223,7 @@ def _shortest(options: argparse.Namespace) -> int:
     def show(progress: Progress) -> None:
         print(f"\r{progress}\x1b[K", end="", file=sys.stderr, flush=True)
 
-    try:
-        search = Search(*[kernel(name) for name in options.rule], until=options.until)
-    except UnknownKernel:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    search = Search(*[kernel(name) for name in options.rule], until=options.until)
     watched = sys.stderr.isatty()
     search.run(show if watched else None, options.seconds)
     if watched:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from vmakernel import flags as vm
+from vmakernel.flags import InputError
 from vmakernel.vma import VMA, Proposal
 
 
@@ -194,7 +195,7 @@ class Kernel:
         return f"{self.version} ({self.rule.name}{', own predicates' if self.own else ''})"
 
 
-class UnknownKernel(ValueError):
+class UnknownKernel(InputError):
     """A version or a moment that the engine does not know."""
 
 
