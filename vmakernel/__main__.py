@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from vmakernel.explain import explain
-from vmakernel.flags import NotationError
-from vmakernel.kernels import UnknownKernel, kernel, rules_table
+from vmakernel.flags import InputError
+from vmakernel.kernels import kernel, rules_table
 from vmakernel.replay import replay
-from vmakernel.space import SpaceError
 
 RULE = "a version (6.5), a moment (pre_git), or a version with a test of your own (6.5:both)"
 HAS = "what the machine has of pkeys,thp,names,softdirty, or none; what is not said is not guessed"
@@ -38,7 +37,7 @@ EXAMPLES = {
 NOT_COMPARED = 3  # the exit status where something could not be predicted or run
 
 
-class UsageError(ValueError):
+class UsageError(InputError):
     """A call of the command line that cannot be carried out; says what to change."""
 
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
-    except (NotationError, SpaceError, UnknownKernel, UsageError) as error:
+    except InputError as error:
         return _complain(error)
     except BrokenPipeError:
         # The reader (head, less) has gone; keep Python from complaining about it at exit.
@@ -79,7 +78,7 @@ def _parser() -> _Parser:
             name,
             help=help,
             description=help,
-            epilog=f"Example: python -m vmakernel {EXAMPLES[name]}",
+            epilog=f"Example: python3 -m vmakernel {EXAMPLES[name]}",
         )
         command.set_defaults(run=run)
         return command
@@ -171,20 +170,13 @@ def _read(file: str) -> tuple[str, str]:
 def _run(options: argparse.Namespace) -> int:
     from vmakernel.process import UNKNOWN, machine_with
     from vmakernel.run import predict_all, side_by_side
-    from vmakernel.scenario import ScenarioError
 
     kernels = [kernel(rule) for rule in options.rule]
     text, name = _read(options.file)
     if options.json and len(kernels) > 1:
         raise UsageError("--json is about one kernel: give --rule once")
-    try:
-        machine = UNKNOWN if options.has is None else machine_with(options.has)
-    except ValueError as error:
-        raise UsageError(f"--has: {error}") from None
-    try:
-        told = predict_all(text, kernels, machine=machine, name=name)
-    except ScenarioError as error:
-        return _complain(error)
+    machine = UNKNOWN if options.has is None else machine_with(options.has)
+    told = predict_all(text, kernels, machine=machine, name=name)
     if options.json:
         print("\n".join([prediction.to_json() for (prediction,) in told]))
     else:
@@ -242,12 +234,7 @@ def _shortest(options: argparse.Namespace) -> int:
     def show(progress: Progress) -> None:
         print(f"\r{progress}\x1b[K", end="", file=sys.stderr, flush=True)
 
-    try:
-        search = Search(*[kernel(name) for name in options.rule], until=options.until)
-    except UnknownKernel:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    search = Search(*[kernel(name) for name in options.rule], until=options.until)
     watched = sys.stderr.isatty()
     search.run(show if watched else None, options.seconds)
     if watched:
@@ -267,7 +254,6 @@ def _shortest(options: argparse.Namespace) -> int:
 def _live(options: argparse.Namespace) -> int:
     from vmakernel.judge_live import live_report
     from vmakernel.live import LiveError
-    from vmakernel.scenario import ScenarioError
 
     chosen = kernel(options.rule) if options.rule else None
     text, name = _read(options.file)
@@ -276,8 +262,6 @@ def _live(options: argparse.Namespace) -> int:
     except LiveError as error:
         _complain(f"unsupported: {error}")
         return NOT_COMPARED
-    except ScenarioError as error:
-        return _complain(error)
     print(report.text)
     return report.status
 

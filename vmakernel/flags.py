@@ -74,7 +74,18 @@ NAMES: Final[dict[int, str]] = {
 }
 
 
-class NotationError(ValueError):
+class OneSentence:
+    """An exception whose message is for the reader: a notebook shows it without the frames."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"{type(self).__name__}: {self}"]
+
+
+class InputError(OneSentence, ValueError):
+    """What a reader wrote cannot be taken; says what to write instead."""
+
+
+class NotationError(InputError):
     """A layout, a range or an operation that cannot be read; says what to write instead."""
 
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from vmakernel import flags as vm
+from vmakernel.flags import InputError
 from vmakernel.history import COMMITS, Version, line, numbers
 from vmakernel.vma import VMA, Proposal
 
@@ -217,7 +218,7 @@ class Kernel:
         return f"{self.version} ({self.rule.name}{', own predicates' if self.own else ''})"
 
 
-class UnknownKernel(ValueError):
+class UnknownKernel(InputError):
     """A version or a moment that the engine does not know."""
 
 

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmakernel.flags import OneSentence
 from vmakernel.process import Machine
 from vmakernel.scenario import (
     Mmap,
@@ -41,7 +42,7 @@ MAX_CALLS = 1024
 MAX_BYTES = 64 << 20  # of the arena, and of all segments together
 
 
-class LiveError(RuntimeError):
+class LiveError(OneSentence, RuntimeError):
     """There is no recording; the message says why in one sentence."""
 
 

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from vmakernel import callers
 from vmakernel import flags as vm
 from vmakernel.callers import Result
+from vmakernel.flags import InputError
 from vmakernel.kernels import Kernel
 from vmakernel.scenario import Segment
 from vmakernel.space import MAX_MAP_COUNT, AddressSpace
@@ -72,11 +73,13 @@ HAS: Final = ("pkeys", "thp", "names", "softdirty")
 def machine_with(names: str) -> Machine:
     """Return a machine that has these, such as ``thp,names``, and none of the others.
 
-    Raises ValueError.
+    Raises InputError.
     """
     given = set(names.split(",")) - {"", "none"}
     if unknown := sorted(given - set(HAS)):
-        raise ValueError(f"unknown {unknown[0]!r}: write some of {','.join(HAS)}, or none")
+        raise InputError(
+            f"unknown {unknown[0]!r} in what a machine has: write some of {','.join(HAS)}, or none"
+        )
     return Machine(**{name: name in given for name in HAS})
 
 

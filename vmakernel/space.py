@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from vmakernel.flags import InputError
 from vmakernel.layout import parse_layout, strip
 from vmakernel.outcome import Outcome
 from vmakernel.tree import VmaTree
@@ -35,7 +36,7 @@ class Log(NamedTuple):
 NOTHING: Final = Log()
 
 
-class SpaceError(ValueError):
+class SpaceError(InputError):
     """VMAs that cannot stand in one address space; says which."""
 
 
