@@ -5,7 +5,10 @@ PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
 
-.PHONY: lab test test-browser test-site test-slow work bench update site lab-page slides notebooks lock hub rehearse clean
+.PHONY: help lab test test-browser test-site test-slow work bench update site lab-page slides notebooks lock hub rehearse clean
+
+help:           ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 lab:            ## open the lessons in JupyterLab
 	@$(PYTHON) tools/course.py lab $(LAB_FLAGS)

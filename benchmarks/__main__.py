@@ -1,6 +1,6 @@
 """How long exploring takes, and what it would take without thinking: ``make bench``.
 
-``python -m benchmarks --chart growth.svg`` (or .png) draws its last part.
+``python3 -m benchmarks --chart growth.svg`` (or .png) draws its last part.
 
 Everything is measured in this one run, each thing beside what it is compared with, so that the
 ratios hold on any machine; the times hold for this one, today. Nothing else is stored.
@@ -174,7 +174,7 @@ def chart(file: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print the table as it grows; or draw what a call costs."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks", description=main.__doc__)
     parser.add_argument("--chart", metavar="FILE", type=Path, help="an .svg or .png to write")
     file = parser.parse_args(arguments).chart
     if file is not None:

@@ -2,49 +2,33 @@
 
 import gzip
 import json
-import os
-import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmakernel import calls, live
+from tests.programs import program
+from vmakernel import calls
 from vmakernel import flags as vm
-from vmakernel.kernels import MAY_REMOVE_VMA, UnknownKernel, kernel
+from vmakernel.flags import InputError
+from vmakernel.kernels import MAY_REMOVE_VMA, kernel
 from vmakernel.predict import Prediction, predict
-from vmakernel.process import Declined, Errno, Process
-from vmakernel.run import DIFFERENT, run_json, run_text, side_by_side
+from vmakernel.process import UNKNOWN, Declined, Errno, Machine, Process, machine_with
+from vmakernel.run import DIFFERENT, predict_all, side_by_side
 from vmakernel.scenario import (
-    ADVICE,
-    PROTS,
-    Call,
-    Fork,
-    Killchild,
-    Madvise,
-    Mlock,
     Mmap,
-    Mprotect,
     Mremap,
-    Munlock,
-    Munmap,
-    Read,
     Recording,
-    Rfp,
-    Rmid,
-    Scenario,
     ScenarioError,
-    Segment,
-    Shmat,
-    Shmdt,
-    Touch,
-    Uffd,
-    Unuffd,
     parse,
 )
+from vmakernel.tree import VmaTree
 from vmakernel.vma import VMA
 
+KNOWN = machine_with("thp,names")
+RECORDED_ON = Machine(pkeys=False)  # of the rest nothing counts in the recordings
 SAMPLE = Path(__file__).parent / "data" / "calls.jsonl.gz"
 SHARED = Path(__file__).parents[2] / "shared" / "recorded" / "calls"
 
@@ -71,7 +55,10 @@ VERSIONS = ("2.6.12", "2.6.30", "3.5", "4.3", "4.8", "4.19", "5.17", "6.4", "7.0
 def disagreements(version: str, recordings: list[str]) -> list[str]:
     """Return the recordings that are not predicted to the letter."""
     chosen = kernel(version)
-    predicted = [predict(Recording.from_json(line).program(), chosen) for line in recordings]
+    predicted = [
+        predict(Recording.from_json(line).program(), chosen, machine=RECORDED_ON)
+        for line in recordings
+    ]
     return [
         f"recorded  {line}\npredicted {told}"
         for prediction, line in zip(predicted, recordings, strict=True)
@@ -80,18 +67,18 @@ def disagreements(version: str, recordings: list[str]) -> list[str]:
 
 
 def under(
-    version: str, text: str, *, configured: bool = False, max_map_count: int | None = None
+    version: str, text: str, *, machine: Machine = UNKNOWN, max_map_count: int | None = None
 ) -> Prediction:
     """Return what a kernel does with the one scenario of a text."""
     (scenario,) = parse(text)
-    return predict(scenario, kernel(version), configured=configured, max_map_count=max_map_count)
+    return predict(scenario, kernel(version), machine=machine, max_map_count=max_map_count)
 
 
 def ending(
-    version: str, text: str, *, configured: bool = False, max_map_count: int | None = None
+    version: str, text: str, *, machine: Machine = UNKNOWN, max_map_count: int | None = None
 ) -> tuple[str, list[str]]:
     """Return the last call's errno and the layout at the end."""
-    prediction = under(version, text, configured=configured, max_map_count=max_map_count)
+    prediction = under(version, text, machine=machine, max_map_count=max_map_count)
     assert prediction.refused is None
     step = prediction.steps[-1].step
     return step.errno, list(step.layout)
@@ -117,110 +104,6 @@ def test_agrees_with_every_recording(version):
     recordings = lines_of(SHARED / f"{version}.jsonl.gz")
     wrong = disagreements(version, recordings)
     assert not wrong, f"{len(wrong)} of {len(recordings)}\n" + "\n".join(wrong[:3])
-
-
-def program(draw: random.Random, number: int = 0) -> Scenario:
-    """Return a scenario made of any calls; those of `draw` from hypothesis shrink."""
-    segments = [Segment("A", draw.choice([4, 8, 12])), Segment("B", 3)][: draw.choice([0, 1, 2])]
-    sources = draw.sample(
-        [(name, shared) for name in ("anon", "memfd", "file", "fuse") for shared in (False, True)],
-        draw.choice([1, 2, 3]),
-    )
-    made: list[Call] = []
-    forked = False
-
-    def span() -> tuple[int, int]:
-        at = draw.randrange(12)
-        return at, draw.randint(0 if draw.random() < 0.05 else 1, 12 - at)
-
-    def mmap() -> Mmap:
-        at, pages = span()
-        source, shared = draw.choice(sources)
-        pgoff = 0 if source == "anon" else draw.choice([at, at, at, draw.randrange(6)])
-        reserve = draw.random() < 0.1
-        return Mmap(at, pages, prot(source), shared, source, pgoff, reserve)
-
-    def prot(source: str = "") -> str:
-        plain = source in ("file", "fuse") or any(name in ("file", "fuse") for name, _ in sources)
-        return draw.choice(["rw", "rw", "r", "none", "w"] if plain else PROTS)
-
-    def mremap() -> Mremap:
-        at, pages = span()
-        new = draw.choice([pages, pages, draw.randrange(12), 0 if draw.random() < 0.1 else 1])
-        far = draw.choice([20, 40])
-        if draw.random() < 0.4:
-            return Mremap(at, pages, new, new <= pages and draw.random() < 0.5)
-        old = draw.choice([pages] * 9 + [0])
-        if draw.random() < 0.3:
-            return Mremap(far, old, new, False, at)
-        return Mremap(at, old, new, False, draw.choice([far, draw.randrange(24)]))
-
-    def fork() -> Call:
-        nonlocal forked
-        forked = not forked
-        return Fork() if forked else Killchild()
-
-    def segment() -> Call:
-        if not segments:
-            return mmap()
-        name, pages = draw.choice(segments)
-        place = draw.choice([0, pages, 20, draw.randrange(14)])
-        kinds = [Shmat(name, place, draw.random() < 0.2), Shmdt(place), Rmid(name)]
-        return draw.choice(kinds)
-
-    def change() -> Call:
-        kind = draw.choice([Mlock, Munlock, Munmap, Read, Touch, Touch])
-        return kind(*span())
-
-    makers = (
-        (6, lambda: Mprotect(*span(), prot())),
-        (3, mmap),
-        (3, mremap),
-        (3, change),
-        (3, lambda: Madvise(*span(), draw.choice(ADVICE))),
-        (2, segment),
-        (1, lambda: Rfp(*span(), draw.randrange(8))),
-        (1, lambda: draw.choice([Uffd, Unuffd])(*span())),
-        (1, fork),
-    )
-    made.append(Shmat("A", 0) if segments else mmap())
-    weights = [weight for weight, _ in makers]
-    for _ in range(draw.randint(2, 14)):
-        made.append(draw.choices([make for _, make in makers], weights)[0]())
-    return Scenario(f"random{number}", tuple(segments), tuple(made))
-
-
-def running_kernel() -> str:
-    """Return the version of the running kernel, or skip if it is none that we know."""
-    version = os.uname().release.partition("-")[0] if hasattr(os, "uname") else "none"
-    try:
-        return kernel(version).version
-    except UnknownKernel:
-        pytest.skip(f"the running kernel {version} is not one of 2.6.12 to 7.3")
-
-
-def test_agrees_with_this_machine(capsys):
-    if why := live.why_unsupported():
-        pytest.skip(why)
-    chosen = kernel(running_kernel())
-    seed = random.randrange(1 << 32)
-    with capsys.disabled():
-        print(f" [seed {seed}]", end="")
-    draw = random.Random(seed)
-    written = [Recording.from_json(line).program() for line in RECORDED["6.12.117"]]
-    scenarios = [program(draw, number) for number in range(300)] + written[::3]
-    if chosen.rule is MAY_REMOVE_VMA:  # what it loses would stay until the machine restarts
-        scenarios = [scenario for scenario in scenarios if not scenario.segments]
-    compared = 0
-    for scenario, recording in zip(scenarios, live.run_all(scenarios), strict=True):
-        if isinstance(recording, live.Unsupported):
-            continue
-        assert isinstance(recording, Recording), f"seed {seed}: {recording}\n{scenario}"
-        prediction = predict(scenario, chosen, configured=True)
-        if prediction.refused is None:
-            compared += 1
-            assert prediction.recording == recording, f"seed {seed}\n{scenario}"
-    assert compared > len(scenarios) // 4
 
 
 # --- versions ------------------------------------------------------------------------------------
@@ -392,13 +275,13 @@ def test_behind_a_segment_is_a_bus_error_and_mlock_says_enomem():
 def test_names_keep_neighbours_apart_and_are_shown():
     text = "mmap 0 4 rw p anon\nname 1 2 heap"
     assert errnos("5.16", text) == ["", "EINVAL"]
-    _, layout = ending("5.17", text, configured=True)
+    _, layout = ending("5.17", text, machine=KNOWN)
     assert layout == ["0-1 rw-p 0 anon", "1-3 rw-p 0 anon:heap", "3-4 rw-p 0 anon"]
-    _, layout = ending("5.17", f"{text}\nname 1 2", configured=True)
+    _, layout = ending("5.17", f"{text}\nname 1 2", machine=KNOWN)
     assert layout == ["0-4 rw-p 0 anon"]
     shared = "mmap 0 4 rw s anon\nname 0 4 x"
-    assert ending("6.1", shared, configured=True)[0] == "EBADF"
-    assert ending("6.2", shared, configured=True)[1] == ["0-4 rw-s 0 shanon:x"]
+    assert ending("6.1", shared, machine=KNOWN)[0] == "EBADF"
+    assert ending("6.2", shared, machine=KNOWN)[1] == ["0-4 rw-s 0 shanon:x"]
 
 
 def test_a_moved_vma_leaves_userfaultfd():
@@ -407,6 +290,170 @@ def test_a_moved_vma_leaves_userfaultfd():
     assert not vma.userfaultfd
     assert not vma.vm_flags & vm.VM_UFFD_MISSING
     assert under("4.19", text).steps[-1].vmas[0].userfaultfd
+
+
+# --- borders found by reading ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "errno"),
+    [("2.6.13", "EAGAIN"), ("4.10", "EAGAIN"), ("4.11", "ENOMEM"), ("5.16", "ENOMEM"),
+     ("5.17", "EAGAIN"), ("7.3", "EAGAIN")],
+)  # fmt: skip
+def test_madvise_at_the_limit_changed_its_errno_twice(version, errno):
+    assert ending(version, "mmap 0 4 rw p anon\nmadvise 0 2 seq", max_map_count=1)[0] == errno
+
+
+@pytest.mark.parametrize("version", ["5.17", "6.12", "7.3"])
+def test_a_name_at_the_limit_is_eagain(version):
+    text = "mmap 0 4 rw p anon\nname 0 2 heap"
+    assert ending(version, text, machine=KNOWN, max_map_count=1)[0] == "EAGAIN"
+    assert ending(version, "mmap 0 4 rw p anon\nname 2 4 heap", machine=KNOWN)[0] == "ENOMEM"
+
+
+def test_remapping_the_last_attach_of_a_removed_segment_destroys_it():
+    text = "seg A 8\nshmat A 0\nrmid A\nrfp {} 0"
+    step = under("6.18", text.format("0 8")).steps[-1].step
+    assert (step.errno, step.layout, step.nattch) == ("EINVAL", (), {"A": -22})
+    step = under("6.18", text.format("0 4")).steps[-1].step
+    assert (step.errno, step.nattch) == ("", {"A": 1})
+    assert "stumbles" in (under("4.3", "seg A 8\nshmat A 0\nrmid A\nrfp 0 8 1").refused or "")
+
+
+def test_remap_file_pages_took_one_vma_and_no_linear_offset_to_4_4():
+    pieces = "mmap 0 3 rw s anon\nrfp 0 1 1\nrfp 0 2 1"
+    assert [ending(version, pieces)[0] for version in ("4.3", "4.4", "4.5")] == ["EINVAL"] * 2 + [
+        ""
+    ]
+    same = "seg A 8\nshmat A 0\nrfp 2 4 2"
+    assert [len(ending(version, same)[1]) for version in ("4.0", "4.4", "4.5")] == [1, 1, 3]
+    assert "not found" in (under("4.4.100", same).refused or "")
+
+
+def test_a_move_counts_vmas_first_since_5_1():
+    text = "mmap 0 4 rw p anon\nmmap 10 2 r p anon\nmremap 0 4 4 f 10"
+    moved, both = ["10-14 rw-p 0 anon"], ["0-4 rw-p 0 anon", "10-12 r--p 0 anon"]
+    assert ending("5.0", text, max_map_count=5) == ("", moved)
+    assert ending("5.1", text, max_map_count=5) == ("ENOMEM", both)
+    assert ending("5.0", text, max_map_count=4) == ("ENOMEM", both[:1])
+    assert ending("5.1", text, max_map_count=4) == ("ENOMEM", both)
+
+
+@pytest.mark.parametrize("call", ["munmap 2 2", "mmap 2 2 r p anon"])
+def test_at_the_limit_an_edge_could_not_be_cut_off_to_2_6_32(call):
+    text = f"mmap 0 4 rw p anon\n{call}"
+    errors = [ending(version, text, max_map_count=1)[0] for version in ("2.6.32", "2.6.33")]
+    assert errors == ["ENOMEM", ""]
+
+
+@pytest.mark.parametrize(
+    ("version", "vmas"), [("2.6.23", 1), ("2.6.24", 2), ("2.6.31", 2), ("2.6.32", 1)]
+)
+def test_reading_made_an_anon_vma_while_there_was_no_zero_page(version, vmas):
+    text = "mmap 0 2 rw p anon\nmmap 6 2 rw p anon\nread 0 2\nmremap 0 2 2 f 4"
+    assert len(ending(version, text)[1]) == vmas
+
+
+def test_advice_of_huge_pages_was_given_once_and_to_private_memory():
+    twice, shared = (
+        "mmap 0 4 rw p anon" + 2 * "\nmadvise 0 4 huge",
+        "mmap 0 4 rw s anon\nmadvise 0 4 huge",
+    )
+    assert ending("4.3", twice, machine=KNOWN)[0] == "EINVAL"
+    assert ending("4.5", twice, machine=KNOWN)[0] == ""
+    assert "not found" in (under("4.4", twice, machine=KNOWN).refused or "")
+    assert [ending(v, shared, machine=KNOWN)[0] for v in ("4.7", "4.8")] == ["EINVAL", ""]
+    assert ending("6.12", shared, machine=machine_with("none"))[0] == "EINVAL"
+
+
+def test_memory_is_accounted_in_spite_of_noreserve_before_there_was_such_a_flag():
+    text = "mmap 0 2 r p anon\nmmap 2 2 r pN anon"
+    assert [len(ending(version, text)[1]) for version in ("2.6.26", "2.6.27", "6.12")] == [1, 2, 2]
+    strict = Machine(strict=True)
+    assert len(ending("6.12", text, machine=strict)[1]) == 1
+
+
+def test_shmdt_took_pieces_of_another_segment_along_to_3_18():
+    text = "seg A 8\nseg B 8\nshmat A 0\nmunmap 4 4\nshmat B 20\nmremap 24 4 4 f 4\nshmdt 0"
+    assert ending("3.18", text)[1] == ["20-24 rw-s 0 shm:B"]
+    assert ending("3.19", text)[1] == ["4-8 rw-s 4 shm:B", "20-24 rw-s 0 shm:B"]
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "why"),
+    [
+        ("2.6.25", "mmap 0 4 r p fuse 0", "without ->close"),
+        ("3.16", "mmap 0 4 r p memfd 0", "no memfd before 3.17"),
+        ("2.6.20", "seg A 4\nshmat A 0 ro", "other flags"),
+        ("2.6.19", "mmap 0 2 w p anon\nread 0 1", "until it was written to"),
+        ("2.6.37", "mmap 0 2 none p anon\nmlock 0 2", "stops elsewhere"),
+        ("2.6.30", "mmap 0 2 r p anon\nmadvise 0 1 dodump", "unknown advice"),
+        ("5.17.8", "mremap 0 2 4", "returns 14"),
+        ("4.19.50", "mmap 0 4 rw p anon\nuffd 0 4\nmremap 0 4 4 f 20", "not found"),
+    ],
+)
+def test_what_was_not_read_is_declined(version, text, why):
+    prediction = under(version, text)
+    assert prediction.refused is not None
+    assert why in prediction.refused
+
+
+def test_a_user_who_may_lock_little_is_not_guessed():
+    few = Machine(memlock=4)
+    assert ending("6.12", "mmap 0 8 rw p anon\nmlock 0 4", machine=few)[0] == ""
+    refused = under("6.12", "mmap 0 8 rw p anon\nmlock 0 4\nmlock 4 1", machine=few).refused
+    assert "more than 4 locked pages" in (refused or "")
+
+
+# --- execute-only memory -------------------------------------------------------------------------
+
+KEYS, NO_KEYS = Machine(pkeys=True), Machine(pkeys=False)
+
+
+def test_execute_only_memory_takes_a_key_that_keeps_neighbours_apart():
+    #  none|none -> x|none -> none|none: from 4.17 on the key goes again
+    text = "mmap 0 4 none p anon\nmprotect 0 2 x\nmprotect 0 2 none\nmprotect 0 2 r\nmprotect 2 2 r"
+    assert len(ending("4.17", text, machine=KEYS)[1]) == 1
+    assert len(ending("4.16", text, machine=KEYS)[1]) == 2
+    assert len(ending("4.5", text, machine=KEYS)[1]) == 1
+    assert len(ending("4.16", text, machine=NO_KEYS)[1]) == 1
+
+
+@pytest.mark.parametrize(("machine", "errnos"), [(KEYS, ["EFAULT", "ENOMEM"]), (NO_KEYS, ["", ""])])
+def test_a_key_forbids_reading_and_locking(machine, errnos):
+    (program,) = parse("mmap 0 2 x p anon\nread 0 1\nmlock 0 1")
+    steps = predict(program, kernel("6.12"), machine=machine).steps
+    assert [one.errno for one in steps[1:]] == errnos
+    assert [one.note for one in steps[1:2]] == ["SIGSEGV" if machine is KEYS else None]
+
+
+def test_without_knowing_the_machine_only_what_depends_on_it_is_declined():
+    told = under("6.12", "mmap 0 4 rw p anon\nmprotect 0 2 x\nmunmap 2 2\nread 0 1\nmunmap 0 4")
+    assert [one.errno for one in told.steps] == ["", "", ""]
+    assert told.refused is not None
+    assert told.refused.startswith("'read 0 1': it depends on whether the CPU has protection keys")
+    assert under("6.12", "mmap 0 4 rw p anon\nmprotect 0 2 x").refused is None
+    assert under("4.5", "mmap 0 4 x p anon\nread 0 1").refused is None
+
+
+def test_soft_dirty_decided_merges_in_3_12_and_3_13():
+    text = "mmap 0 2 rw p anon\nmmap 2 2 rw p anon"
+    assert "soft-dirty" in (under("3.12", text).refused or "")
+    tracked = {
+        has: len(ending("3.12", text, machine=Machine(softdirty=has))[1]) for has in (False, True)
+    }
+    assert tracked == {False: 1, True: 2}
+    assert len(ending("3.14", text)[1]) == 1
+
+
+def test_a_machine_is_described_in_words():
+    assert machine_with("thp,names") == Machine(False, True, True, False)
+    assert machine_with("none") == Machine(False, False, False, False)
+    with pytest.raises(InputError, match=r"unknown 'pkey' .*: write some of pkeys,thp"):
+        machine_with("pkey")
+
+
+# --- the limit -----------------------------------------------------------------------------------
 
 
 def test_the_limit_on_vmas_stops_splits_but_not_one_more_mmap():
@@ -438,7 +485,7 @@ def test_the_limit_on_vmas_stops_splits_but_not_one_more_mmap():
         ("6.5", "mmap 0 4 rw p anon\nmremap 0 2 8 m", "itself chooses"),
         ("6.5", "mmap 0 4 rx p file 0", "may be executed"),
         ("6.5", "mmap 0 4 r s fuse 0\nmprotect 0 4 rx", "may be executed"),
-        ("6.5", "mmap 0 4 rw p anon\nname 0 4 x", "can be named depends on how"),
+        ("6.5", "mmap 0 4 rw p anon\nname 0 4 x", "can be named depends on the"),
         ("6.5", "mmap 0 4 rw p anon\nmadvise 0 4 huge", "huge pages can be advised"),
         ("6.5", "mmap 0 4 rw p file 0\nuffd 0 4", "userfaultfd takes a file"),
         ("6.5", "mmap 0 4 rw p anon\nuffd 0 4\ntouch 0 1", "waits for an answer"),
@@ -465,9 +512,50 @@ def test_what_lies_outside_is_declined_in_a_sentence(version, text, why):
 
 
 def test_naming_a_file_is_declined():
-    prediction = under("6.5", "mmap 0 4 rw p file 0\nname 0 4 x", configured=True)
+    prediction = under("6.5", "mmap 0 4 rw p file 0\nname 0 4 x", machine=KNOWN)
     assert prediction.refused is not None
     assert "depends on its file system" in prediction.refused
+
+
+def test_the_work_grows_with_the_calls_and_no_faster(monkeypatch):
+    seen: Counter[str] = Counter()
+    for name in ("add", "remove", "around"):
+        real = getattr(VmaTree, name)
+
+        def counted(tree, *arguments, real=real):
+            seen["work"] += 1
+            return real(tree, *arguments)
+
+        monkeypatch.setattr(VmaTree, name, counted)
+    every = VmaTree.__iter__
+
+    def gone_through(tree):
+        for vma in every(tree):
+            seen["work"] += 1
+            yield vma
+
+    monkeypatch.setattr(VmaTree, "__iter__", gone_through)
+
+    def work(calls_made: int) -> int:
+        seen.clear()
+        holes = "\n".join([f"mprotect {page} 1 none" for page in range(1, 2 * calls_made, 2)])
+        text = f"seg A 4\nshmat A 10000\nmmap 0 {2 * calls_made} rw p anon\n{holes}"
+        (told,) = predict_all(text, [kernel("6.18")])
+        side_by_side(told)
+        return seen["work"]
+
+    small, large = work(100), work(800)
+    assert large < 9 * small
+
+
+def test_layouts_are_as_they_were_in_whatever_order_they_are_asked_for():
+    story = under("6.12", "mmap 0 4 rw p anon\nmprotect 1 2 r\nmunmap 0 2\nmmap 0 2 rw p anon")
+    forwards = [one.step.layout for one in story.steps]
+    assert [len(layout) for layout in forwards] == [1, 3, 2, 3]
+    assert [one.step.layout for one in reversed(story.steps)] == forwards[::-1]
+    assert [one.first(1) for one in story.steps] == [
+        (layout[:1], len(layout)) for layout in forwards
+    ]
 
 
 def test_so_many_vmas_that_the_others_count_are_declined():
@@ -482,7 +570,8 @@ def test_so_many_vmas_that_the_others_count_are_declined():
 def test_no_recorded_scenario_is_declined():
     for version, recordings in RECORDED.items():
         for line in recordings[::10]:
-            assert predict(Recording.from_json(line).program(), kernel(version)).refused is None
+            program = Recording.from_json(line).program()
+            assert predict(program, kernel(version), machine=RECORDED_ON).refused is None
 
 
 # --- what must always hold -----------------------------------------------------------------------
@@ -492,7 +581,7 @@ def test_no_recorded_scenario_is_declined():
 @given(st.randoms(use_true_random=False), st.sampled_from(VERSIONS))
 def test_promises_hold_after_any_call(draw, version):
     scenario = program(draw)
-    process = Process(kernel(version), scenario.segments, configured=True)
+    process = Process(kernel(version), scenario.segments, machine=KNOWN)
     before = process.space.mark()
     spaces = [repr(process.space)]
     marks = [before]
@@ -517,7 +606,7 @@ def test_promises_hold_after_any_call(draw, version):
 @given(st.randoms(use_true_random=False), st.sampled_from(VERSIONS))
 def test_only_the_leaky_rule_leaves_attaches_behind(draw, version):
     scenario = program(draw)
-    prediction = predict(scenario, kernel(version), configured=True)
+    prediction = predict(scenario, kernel(version), machine=KNOWN)
     left = prediction.nattch_after_exit.values()
     if prediction.kernel.rule is not MAY_REMOVE_VMA:
         assert all(count in (0, -22) for count in left)
@@ -537,12 +626,12 @@ def test_only_the_leaky_rule_leaves_attaches_behind(draw, version):
 @given(st.randoms(use_true_random=False), st.sampled_from(VERSIONS))
 def test_a_prediction_is_a_recording_of_its_scenario(draw, version):
     scenario = program(draw)
-    prediction = predict(scenario, kernel(version), configured=True)
+    prediction = predict(scenario, kernel(version), machine=KNOWN)
     if prediction.refused is None:
         recording = Recording.from_json(prediction.to_json())
         assert recording == prediction.recording
         assert recording.program() == scenario
-        assert predict(scenario, kernel(version), configured=True) == prediction
+        assert predict(scenario, kernel(version), machine=KNOWN) == prediction
 
 
 # --- shown ---------------------------------------------------------------------------------------
@@ -551,8 +640,8 @@ LEAK = "scenario leak\nseg A 12\nshmat A 0\nmprotect 4 4 r\nmprotect 4 4 rw\nshm
 
 
 def test_side_by_side_marks_what_differs_and_nothing_else():
-    (leak,) = parse(LEAK)
-    shown = side_by_side(leak, [kernel("6.3"), kernel("6.5")]).splitlines()
+    (told,) = predict_all(LEAK, [kernel("6.3"), kernel("6.5")])
+    shown = side_by_side(told).splitlines()
     marked = [line.split() for line in shown if line.startswith(DIFFERENT)]
     assert marked == [
         ["≠", "0-4", "rw-s", "0", "shm:A", "0-8", "rw-s", "0", "shm:A"],
@@ -565,15 +654,16 @@ def test_side_by_side_marks_what_differs_and_nothing_else():
 
 
 def test_color_is_only_for_those_who_ask():
-    kernels = [kernel("6.3"), kernel("6.5")]
-    plain, lit = run_text(LEAK, kernels), run_text(LEAK, kernels, color=True)
+    (told,) = predict_all(LEAK, [kernel("6.3"), kernel("6.5")])
+    plain, lit = side_by_side(told), side_by_side(told, color=True)
     assert "\x1b" not in plain
     assert lit.replace("\x1b[1;33m", "").replace("\x1b[0m", "") == plain
     assert lit.count("\x1b[1;33m≠") == plain.count("≠")
 
 
 def test_a_declined_scenario_says_where_and_why():
-    shown = run_text("mmap 0 4 rx p file 0\nmunmap 0 4", [kernel("6.5")], name="mine")
+    (told,) = predict_all("mmap 0 4 rx p file 0\nmunmap 0 4", [kernel("6.5")], name="mine")
+    shown = side_by_side(told)
     assert shown.splitlines()[0] == "mine"
     assert "munmap" not in shown
     assert "6.5 (may_remove_vma) declined: 'mmap 0 4 rx p file 0': whether" in shown
@@ -581,11 +671,11 @@ def test_a_declined_scenario_says_where_and_why():
 
 def test_many_scenarios_make_many_lines_of_json():
     text = LEAK + "scenario other\nmmap 0 4 rx s fuse 0\n"
-    first, second = run_json(text, kernel("6.5")).splitlines()
+    first, second = [one.to_json() for (one,) in predict_all(text, [kernel("6.5")])]
     assert json.loads(first)["nattch_after_exit"] == {"A": 1}
     assert set(json.loads(second)) == {"scenario", "refused"}
 
 
 def test_a_slip_of_the_pen_is_told_with_its_line():
     with pytest.raises(ScenarioError, match="line 2: 'mprotekt 0 4 r'"):
-        run_json("mmap 0 4 rw p anon\nmprotekt 0 4 r", kernel("6.5"))
+        predict_all("mmap 0 4 rw p anon\nmprotekt 0 4 r", [kernel("6.5")])

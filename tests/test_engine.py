@@ -13,7 +13,15 @@ import vmakernel
 from vmakernel.explain import Mark, checks, explain, owed, questions, trace, verdict
 from vmakernel.flags import NotationError
 from vmakernel.history import COMMITS
-from vmakernel.kernels import MOMENTS, RULES, TOGGLES, UnknownKernel, kernel, rules_table, spans
+from vmakernel.kernels import (
+    MOMENTS,
+    RULES,
+    TOGGLES,
+    UnknownKernel,
+    kernel,
+    rule_versions,
+    rules_table,
+)
 from vmakernel.layout import parse_layout, strip
 from vmakernel.outcome import Refusal
 from vmakernel.predicates import Verdict
@@ -93,7 +101,7 @@ def test_the_table_lists_every_rule_with_its_commit():
 
 
 def test_the_table_says_where_each_rule_begins_and_ends():
-    assert list(spans().values()) == [
+    assert list(rule_versions().values()) == [
         "2.6.12 - 6.0",
         "6.1 (to 6.1.10)",
         "6.1.11, 6.2 - 6.3",

@@ -12,6 +12,7 @@ from tools.notebooks import SOLUTIONS, canonical, faults, read
 from vmakernel import exercise
 from vmakernel.exercise import Exercise, Feedback, Grade, chapters, check, hint, solution
 from vmakernel.explain import trace
+from vmakernel.flags import InputError
 from vmakernel.judges import Wrong, _fails, differs, judge, mutant, patches, situations
 from vmakernel.kernels import Removal, kernel
 from vmakernel.own import OwnRule
@@ -144,7 +145,7 @@ GARBAGE = garbage()
 
 
 def test_there_is_no_exercise_of_that_name() -> None:
-    with pytest.raises(KeyError, match="there is no exercise lay-out; there are write-it-down"):
+    with pytest.raises(InputError, match="there is no exercise lay-out; there are write-it-down"):
         check("lay-out", "P")
 
 
@@ -245,7 +246,7 @@ def test_a_judge_raises_nothing_but_wrong() -> None:
 def test_notebooks_and_key_are_as_the_exercises_are_written_down() -> None:
     made = exercises.files()
     for path, text in made.items():
-        assert path.read_text("utf-8") == text, "run `python -m tools.exercises`"
+        assert path.read_text("utf-8") == text, "run `.venv/bin/python -m tools.exercises`"
     assert {*exercises.EXERCISES.glob("**/*.ipynb"), exercises.KEY} == set(made)
 
 

@@ -12,7 +12,7 @@ import pytest
 from vmakernel import explore
 from vmakernel.explain import explain, trace
 from vmakernel.explore import Deed, Diff, deed, diff, judge, plane, same, same_rule, toggled, twins
-from vmakernel.flags import parse_flags
+from vmakernel.flags import InputError, parse_flags
 from vmakernel.guard import Stopped
 from vmakernel.kernels import MOMENTS, RULES, TOGGLES, Kernel, Removal, Rule, kernel
 from vmakernel.outcome import Outcome
@@ -471,7 +471,7 @@ def test_predicates_can_be_replaced():
         own("6.12", can_vma_merge_after=nothing),
     ):
         assert judge(mine).allowed < judge(kernel("6.12")).allowed
-    with pytest.raises(TypeError, match="there is no predicate can_merge: choose among close, "):
+    with pytest.raises(InputError, match="there is no predicate can_merge: choose among close, "):
         own("6.12", can_merge=nothing)
     with pytest.raises(Stopped, match="any_anon_vma answered True about P: return Verdict"):
         judge(own("6.12", is_mergeable_vma=any_anon_vma))

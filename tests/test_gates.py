@@ -143,3 +143,17 @@ def typed(*modules: Path) -> str:
         shown = source.read_text("utf-8").splitlines()[int(number) - 1] if source else ""
         lines.append(f"{line.rpartition('/')[2]}    {shown.strip()}")
     return "\n".join(lines)
+
+
+def test_what_a_reader_did_wrong_is_never_told_in_an_exception_of_pythons_own() -> None:
+    pythons = {"ValueError", "TypeError", "KeyError", "IndexError", "LookupError", "RuntimeError"}
+    found = [
+        f"{path.name}:{node.lineno}: raise an InputError"
+        for path in sorted(ROOT.glob("vmakernel/**/*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Raise)
+        and isinstance(node.exc, ast.Call)
+        and getattr(node.exc.func, "id", "") in pythons
+    ]
+
+    assert found == []

@@ -1,6 +1,5 @@
 """The running kernel: it agrees with the recordings, and nothing of a run is left behind."""
 
-import gzip
 import json
 import os
 import platform
@@ -179,23 +178,6 @@ def test_what_a_userfaultfd_watches_is_never_waited_for() -> None:
         ("", None), ("", None), ("EFAULT", "SIGBUS"), ("", None), ("", None),
     ]  # fmt: skip
     assert len(recording.steps[1].layout) == 3
-
-
-@needs_kernel
-@pytest.mark.skipif(LINUX < (6, 18), reason="live: the recordings brought along are of Linux 6.18")
-def test_this_kernel_agrees_with_the_recorded_one() -> None:
-    lines = gzip.decompress((DATA / "live-6.18.15.jsonl.gz").read_bytes()).decode().splitlines()
-    recorded = [Recording.from_json(line) for line in lines]
-
-    here = list(live.run_all([recording.program() for recording in recorded]))
-
-    refused = [str(result) for result in here if isinstance(result, live.LiveError)]
-    compared = [
-        (then, now) for then, now in zip(recorded, here, strict=True) if isinstance(now, Recording)
-    ]
-    assert all(why.startswith("FUSE: ") for why in refused)
-    assert len(compared) >= 350
-    assert [then.scenario for then, now in compared if then != now] == []
 
 
 # -- which rule ------------------------------------------------------------------------------------
@@ -483,12 +465,6 @@ def test_time_is_limited(no_segment_left: None) -> None:
         live.run(one(SLOW), timeout=0.2)
 
     assert children(os.getpid()) == before
-
-
-@needs_kernel
-def test_200_runs_leave_no_segment(no_segment_left: None) -> None:
-    for _ in range(200):
-        assert live.run(one(ONE_CALL)).nattch_after_exit == {"A": 0}
 
 
 @needs_kernel

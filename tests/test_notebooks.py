@@ -25,6 +25,7 @@ from vmakernel.lesson import compare, falls_short, look, on_this_machine, said, 
 from vmakernel.predicates import Verdict, ask_sides
 
 TABLE = lessons.table()
+PROSE = sorted([*LESSONS.glob("*.ipynb"), *(LESSONS.parent / "exercises").glob("**/*.ipynb")])
 WRITTEN = [lesson for lesson in TABLE if lesson.path.exists()]
 LONGEST = 8  # lines of a cell that the reader is meant to read
 CLAIMS = 12  # lines of one that is folded
@@ -64,7 +65,7 @@ def test_the_readme_lists_the_lessons_as_the_table_has_them() -> None:
 def test_head_foot_and_map_are_as_the_table_has_them(lesson: lessons.Lesson) -> None:
     fresh = canonical(lessons.formed(read(lesson.path), lesson, TABLE))
 
-    assert fresh == lesson.path.read_text("utf-8"), "run `python -m tools.lessons`"
+    assert fresh == lesson.path.read_text("utf-8"), "run `.venv/bin/python -m tools.lessons`"
 
 
 @every_lesson
@@ -560,7 +561,9 @@ def test_what_was_measured_is_still_so_and_minutes_are_no_less() -> None:
     for lesson in TABLE:
         its = known[lesson.number]
         words, _ = index.size(lesson)
-        assert its["words"] == pytest.approx(words, rel=0.25), "python -m tools.index --measure"
+        assert its["words"] == pytest.approx(words, rel=0.25), (
+            "run `.venv/bin/python -m tools.index --measure`"
+        )
         # 200 words a minute is quick, for English that may be a second language.
         assert lesson.minutes >= words / 200 + its["seconds"] / 60, lesson.file
 
@@ -582,7 +585,7 @@ def test_contents_and_glossary_are_as_the_tables_have_them(path: Path) -> None:
     made = index.index() if path == index.INDEX else index.page()
 
     assert canonical(index.formed(made, read(path))) == path.read_text("utf-8"), (
-        "run `python -m tools.index`"
+        "run `.venv/bin/python -m tools.index`"
     )
 
 
@@ -635,12 +638,23 @@ def test_linking_leaves_code_headings_tables_and_links_alone() -> None:
     assert made.source == "They merge."
 
 
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_every_bracket_in_prose_has_its_partner(path: Path) -> None:
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"```.*?```|(`+).*?\1|\]\([^()\s]+\)", "]", cell.source, flags=re.S)
+            while (less := re.sub(r"\([^()]*\)", "", text)) != text:
+                text = less
+            assert not re.search(r".{0,40}[()]", text), f"{cell.id}: {cell.source}"
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
         ({"name": "x", "says": "y."}, "the term x lacks taught"),
         ({"name": "x", "says": "y.", "taught": "77"}, "the term x is taught in 77, which is no"),
         ({"name": "x", "says": "y.", "taught": "00", "tells": 1}, "the term x has a tells"),
+        ({"name": "x()", "says": "y.", "taught": "00"}, "put such a word into `also`"),
     ],
 )
 def test_a_wrong_term_is_named(row: dict[str, object], said: str) -> None:

@@ -106,6 +106,43 @@ def test_without_a_clone_it_is_in_the_users_data_folder(
     assert progress.path() == tmp_path / "data" / "vmakernel" / "progress.jsonl"
 
 
+@pytest.fixture
+def browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """As inside a browser, with the page's drive where JupyterLite would put it."""
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    monkeypatch.delenv(progress.VARIABLE)
+    monkeypatch.setattr(progress, "DRIVE", drive)
+    monkeypatch.setattr(progress, "__file__", str(tmp_path / "site/vmakernel/progress.py"))
+    monkeypatch.setattr("sys.platform", "emscripten")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "memory"))
+    progress._WARNED.clear()
+    return drive
+
+
+def test_in_a_browser_it_is_on_the_drive_that_outlives_the_page(browser: Path) -> None:
+    assert progress.record("x", True) == ""
+
+    assert progress.path() == browser / "mine" / "progress.jsonl"
+    assert [one.id for one in progress.results()[0]] == ["x"]
+    assert [path.name for path in browser.iterdir()] == ["mine"]
+    assert "1 answer" in progress.forget()
+    assert progress.results() == ([], "")
+
+
+def test_in_a_browser_without_a_drive_it_says_once_that_nothing_lasts(
+    browser: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    browser.rmdir()
+
+    assert [progress.record(name, True) for name in "xy"] == [progress.NO_DRIVE, ""]
+    assert progress.path() == tmp_path / "memory" / "vmakernel" / "progress.jsonl"
+    assert [one.id for one in progress.results()[0]] == ["x", "y"]
+    progress._WARNED.clear()
+    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "named"))
+    assert progress.record("z", True) == "", "somebody chose that place"
+
+
 def test_where_nothing_can_be_written_one_sentence_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -165,6 +166,52 @@ def tracked() -> list[str]:
     return [name for name in names if (ROOT / name).is_file()]
 
 
+# --- what no prose may do --------------------------------------------------------------------
+
+
+def prose(name: str) -> list[str]:
+    """The paragraphs of a Markdown file or of a notebook's text: no code, no list of links."""
+    path = ROOT / name
+    texts = [path.read_text(encoding="utf-8")]
+    if path.suffix == ".ipynb":
+        cells = notebooks.read(path).cells
+        texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    blocks = [block.strip("\n") for text in texts for block in re.split(r"\n\s*\n", text)]
+    return [block for block in blocks if re.match(r"(?!```)[\w`*]", block) and len(block) > 60]
+
+
+def test_no_paragraph_stands_twice() -> None:
+    names = [name for name in tracked() if name.endswith((".md", ".ipynb"))]
+    assert "README.md" in names
+
+    twice = [
+        f"{name}: {paragraph}"
+        for name in names
+        for paragraph, times in Counter(prose(name)).items()
+        if times > 1
+    ]
+
+    assert twice == []
+
+
+# Debian and Ubuntu have python3; `python` is there in an environment alone.
+BARE = re.compile(r"(?<![\w./\\-])python(?:\.exe)? (?:-[mc]\b|[\w./-]+\.py\b)")
+
+
+def test_no_text_tells_a_reader_to_run_a_python_that_debian_does_not_have() -> None:
+    assert BARE.search("say `" + "python" + " -m vmakernel` or"), "the pattern finds one"
+    assert not BARE.search("py -3 tools\\course.py; .venv/bin/python -m x; python3 -m y")
+
+    found = []
+    for name in tracked():
+        if name.startswith("notebooks/") or name == "tools/index.py":  # it makes one of them
+            continue
+        text = (ROOT / name).read_bytes().decode("utf-8", "replace")
+        found += [f"{name}: {match[0]}" for match in BARE.finditer(text)]
+
+    assert found == []
+
+
 # --- the README's commands -------------------------------------------------------------------
 
 
@@ -216,6 +263,19 @@ def test_ci_brings_a_browser_once_there_are_browser_tests(tmp_path: Path) -> Non
         "apt-get chromium",
         "make test-browser",
     ]
+
+
+@posix
+@pytest.mark.parametrize("words", [[], ["help"]])
+def test_make_alone_tells_what_there_is_to_make(words: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    command = ["make", "--no-print-directory", *words]
+    shown = subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True).stdout
+
+    told = dict(re.findall(r"^make ([a-z-]+) +(\S.*)$", shown, re.M))
+    assert list(told) == re.findall(r"^([a-z-]+):", makefile, re.M)
+    assert told["lab"] == "open the lessons in JupyterLab"
+    assert shown.count("\n") == len(told)
 
 
 @posix
@@ -354,6 +414,75 @@ def test_an_environment_that_was_moved_or_outdated_is_not_taken_for_ready(
 
     assert course.recipe()["place"] == before["place"] == str(tmp_path)
     assert course.recipe()["from"] != before["from"]
+
+
+# --- the first run says what it is doing ------------------------------------------------------
+
+# What pip prints, shortened.
+PIP = """\
+Ignoring appnope: markers 'sys_platform == "darwin"' don't match your environment
+Collecting anyio==4.14.2
+  Downloading anyio-4.14.2-py3-none-any.whl (122 kB)
+Requirement already satisfied: pip==26.2 in ./.venv/lib (from -r requirements.txt (line 9)) (26.2)
+Collecting jupyterlab==4.6.2 (from -r requirements.txt (line 1200))
+Processing /opt/wheels-2/argon2_cffi-25.1.0-py3-none-any.whl (from -r requirements.txt (line 9))
+  Using cached jupyterlab-4.6.2-py3-none-any.whl (12.4 MB)
+Installing collected packages: anyio, jupyterlab
+Successfully installed anyio-4.14.2 jupyterlab-4.6.2
+"""
+
+
+def test_an_installation_says_how_far_it_is() -> None:
+    told = list(course.progress(PIP.splitlines(), 5, "about 1 MB"))
+
+    assert told == [
+        "Downloading and installing 4 packages (about 1 MB) ...",
+        "[  1/4] anyio",
+        "[  2/4] pip",
+        "[  3/4] jupyterlab",
+        "[  4/4] argon2_cffi",
+        "All are here; unpacking them (half a minute) ...",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_in_a_terminal_what_is_counted_stays_on_one_line(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    told = list(course.progress(PIP.splitlines(), 5, "about 1 MB"))
+
+    course.show(told)
+    shown = capsys.readouterr().out
+    course.show(told[:2])  # it failed there: what comes next has a line of its own
+
+    if not terminal:
+        assert shown.splitlines() == told
+        return
+    lines = [line.removesuffix("\r").rpartition("\r")[2].rstrip() for line in shown.split("\n")]
+    assert lines == [told[0], told[4], told[5], ""]
+    assert shown.count("\r") == 4
+    assert capsys.readouterr().out.endswith("\n")
+
+
+@posix
+def test_what_pip_complains_of_is_seen_and_one_sentence_follows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pip = tmp_path / "pip"
+    pip.write_text("#!/bin/sh\necho Collecting x==1\necho ERROR: no disk >&2\nexit 1\n", "utf-8")
+    pip.chmod(0o755)
+    pins = tmp_path / "pins.txt"
+    pins.write_text("x==1 \\\n    --hash=sha256:0\n", "utf-8")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(course, "installer", lambda uv: ([str(pip)], dict(os.environ)))
+
+    with pytest.raises(course.Trouble, match="could not be installed, for the reason above"):
+        course.install(pins, "about 1 MB")
+
+    out, err = capfd.readouterr()
+    assert "[  1/1] x" in out
+    assert "ERROR: no disk" in err
 
 
 # --- make update -----------------------------------------------------------------------------

@@ -343,6 +343,31 @@ def test_what_is_typed_is_judged_when_the_button_is_pressed(question: Question) 
 
 
 @every_question
+def test_after_the_right_answer_alone_it_tells_why_not_something_else(question: Question) -> None:
+    shown = Quiz(question).answer(correct(question))
+    rows = question.data.get("wrong") or [option for option in question.options if not option.right]
+
+    assert len(question.others) == len(rows) > 0
+    _, _, folded = shown.result.value.partition("<details><summary>Why not something else?")
+    assert folded.count("<li>✗ ") == len(rows)
+    for line in question.others:
+        assert ". Behind it: " in line
+        assert f"<li>{quiz_widgets._html(line)}</li>" in folded
+        assert line in repr(shown)
+    assert all(option.reply in folded for option in map(escaped, question.options))
+    for wrong in [row["answer"] for row in question.data.get("wrong", [])] or letters(
+        question, right=False
+    ):
+        shown.answer(wrong)
+        assert "<details>" not in shown.result.value
+        assert quiz_widgets.OTHERS not in repr(shown)
+
+
+def escaped(option: quiz.Option) -> quiz.Option:
+    return option._replace(reply=quiz_widgets._html(option.reply))
+
+
+@every_question
 def test_the_button_alone_asks_for_an_answer_first(question: Question) -> None:
     shown = Quiz(question)
     shown.commit.click()

@@ -31,7 +31,7 @@ def test_the_plan_is_as_the_tables_have_it(lab: teaching.Lab) -> None:
     path = LESSONS / f"{lab.file}.ipynb"
     made = index.formed(teaching.cells(lab), read(path))
 
-    assert canonical(made) == path.read_text("utf-8"), "run `python -m tools.teaching`"
+    assert canonical(made) == path.read_text("utf-8"), "run `.venv/bin/python -m tools.teaching`"
 
 
 @every_lab

@@ -5,12 +5,18 @@ import xml.etree.ElementTree as ET
 from itertools import combinations, product
 
 import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
-from vmakernel import draw, toggle_lab, widgets
+from vmakernel import draw, guard, live, toggle_lab, widgets
 from vmakernel.explain import Mark, Step, checks, explain, trace
-from vmakernel.kernels import MOMENTS, Kernel, Removal, kernel
+from vmakernel.flags import InputError, NotationError
+from vmakernel.kernels import MOMENTS, Kernel, Removal, UnknownKernel, kernel
 from vmakernel.layout import strip
+from vmakernel.quiz import QuizError
 from vmakernel.recorded import situation
+from vmakernel.scenario import ScenarioError
+from vmakernel.space import SpaceError
 from vmakernel.toggle_lab import LABELS, ROLES, SITUATIONS, ToggleLab
 from vmakernel.widgets import OWN, predict
 
@@ -509,3 +515,46 @@ def test_choosing_takes_the_short_names_of_the_lessons(lab: ToggleLab) -> None:
     lab.choose(moment="6.3", situation=5)
 
     assert (lab.moment.value, lab.situation.value) == ("workaround", "case 5")
+
+
+# --- a mistake in a cell --------------------------------------------------------------------------
+
+
+def test_a_notebook_shows_a_mistake_as_one_sentence_and_a_fault_of_ours_with_its_frames() -> None:
+    mistakes = {
+        'under("6.3", "P=0-4:rw,f1@ | protect 0-1:r")': NotationError,
+        'kernel("6.55")': UnknownKernel,
+        'AddressSpace.parse("P=0-4:rw Q=2-6:rw")': SpaceError,
+        'parse("mmpa 1 2")': ScenarioError,
+        'practice("layuot")': InputError,
+        'check("lay-out", 3)': InputError,
+        'quiz_widgets.quizzes("99")': QuizError,
+        'live.run(parse("\\n".join(["seg A 1", *["shmat A 0"] * 2000]))[0])': live.Refused,
+        "Guarded(lambda: 1 / 0)()": guard.Stopped,
+    }
+    setup = """\
+import ipywidgets
+from vmakernel import AddressSpace, kernel, live, quiz_widgets
+from vmakernel.exercise import check
+from vmakernel.guard import Guarded
+from vmakernel.lesson import under
+from vmakernel.practice import practice
+from vmakernel.scenario import parse
+slider = ipywidgets.IntSlider()
+slider.observe(lambda change: kernel("6.55"), "value")"""
+    moved = {"content": {"data": {"method": "update", "state": {"value": 4}, "buffer_paths": []}}}
+    fault = "AddressSpace.parse(None)"
+    sources = [setup, *mistakes, f"slider.comm.handle_msg({moved | {'buffers': []}})", fault]
+    notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+
+    NotebookClient(notebook, allow_errors=True, timeout=60).execute()
+
+    first, *cells, callback, ours = notebook.cells
+    assert first.outputs == []
+    for cell, kind in zip(cells, mistakes.values(), strict=True):
+        (shown,) = cell.outputs
+        assert shown.ename == kind.__name__
+        assert shown.traceback == [f"{shown.ename}: {shown.evalue}"]
+        assert "\n" not in shown.traceback[0]
+    assert callback.outputs[0].traceback[0].startswith("UnknownKernel: there is no Linux 6.55")
+    assert len(ours.outputs[0].traceback) > 2

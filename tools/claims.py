@@ -1,7 +1,7 @@
 """Tie what the lessons say to what is checked: every claim is quoted by the cell that checks it.
 
-``python -m tools.claims [NN ...]`` prints, for each lesson, its claims, how many of them are
-anchored, and those that are not, each with the quote that would anchor it.
+``.venv/bin/python -m tools.claims [NN ...]`` prints, for each lesson, its claims, how many of them
+are anchored, and those that are not, each with the quote that would anchor it.
 
 A *claim* is a sentence with a number, a version, a commit id, or one of the words in `DECIDES`
 (never, only, refuses, vanishes ...). Free are questions, headings, what is `written as code`,

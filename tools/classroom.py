@@ -1,10 +1,11 @@
 """Export the exercises as an nbgrader course.
 
-``python -m tools.classroom FOLDER`` makes FOLDER with the sources of six assignments and a
-configuration. In it, ``nbgrader generate_assignment NAME`` makes what learners get, without the
-solutions and hidden tests; ``nbgrader autograde NAME`` and ``nbgrader generate_feedback NAME``
-grade what came back. Nothing that was submitted runs in the grader's own process; what protects the
-grader's files is said when the course is made, and in vmakernel/sealed.py.
+``.venv-classroom/bin/python -m tools.classroom FOLDER`` makes FOLDER with the sources of six
+assignments and a configuration. In it, ``nbgrader generate_assignment NAME`` makes what learners
+get, without the solutions and hidden tests; ``nbgrader autograde NAME`` and ``nbgrader
+generate_feedback NAME`` grade what came back. Nothing that was submitted runs in the grader's own
+process; what protects the grader's files is said when the course is made, and in
+vmakernel/sealed.py.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def export(folder: Path) -> None:
 def main(arguments: list[str]) -> int:
     """Export to the folder named."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("Say where: python -m tools.classroom FOLDER", file=sys.stderr)
+        print("Say where: .venv-classroom/bin/python -m tools.classroom FOLDER", file=sys.stderr)
         return 2
     try:
         export(Path(arguments[0]))

@@ -10,10 +10,12 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,7 +108,7 @@ def run(*command: str | Path, env: dict[str, str] | None = None, quiet: bool = F
 
 
 def module(*command: str | Path, quiet: bool = False) -> int:
-    """Run a module of the environment, as `python -m` does."""
+    """Run a module of the environment, as `-m` does."""
     return run(PYTHON, "-m", *command, quiet=quiet)
 
 
@@ -139,10 +141,10 @@ def make_environment() -> None:
         create(uv)
     else:
         print("Bringing the environment in .venv up to date ...", flush=True)
-    install, theirs = installer(uv)
-    if run(*install, "--require-hashes", "-r", "requirements.txt", env=theirs):
-        raise Trouble(NOT_INSTALLED)
-    if run(*install, "--no-deps", "--no-build-isolation", "--editable", ".", env=theirs):
+    install(ROOT / "requirements.txt", "about 120 MB")
+    ours = ("--quiet", "--no-deps", "--no-build-isolation", "--editable", ".")
+    command, theirs = installer(uv)
+    if run(*command, *ours, env=theirs):
         raise Trouble("vmakernel itself could not be installed, for the reason above.")
     READY.write_text(json.dumps(wanted), encoding="utf-8")
 
@@ -152,7 +154,57 @@ def installer(uv: str | None) -> tuple[list[str], dict[str, str]]:
     pip = [uv, "pip"] if uv else [str(PYTHON), "-m", "pip"]
     # The reader's own mirror, proxy and download cache; and uv trusts what the system trusts.
     theirs = {"UV_SYSTEM_CERTS": "true", **os.environ}
-    return [*pip, "install", "--quiet", *(["--python", str(PYTHON)] if uv else [])], theirs
+    return [*pip, "install", *(["--python", str(PYTHON)] if uv else [])], theirs
+
+
+def install(pins: Path, size: str) -> None:
+    """Install what is pinned, telling how far it is. Raises Trouble."""
+    uv = shutil.which("uv")
+    command, theirs = installer(uv)
+    command += ["--require-hashes", "-r", str(pins)]
+    if uv:  # it draws bars of its own
+        failed = run(*command, env=theirs)
+    else:
+        with subprocess.Popen(
+            command, cwd=ROOT, env=theirs, stdout=subprocess.PIPE, text=True, errors="replace"
+        ) as pip:
+            count = sum("==" in line for line in pins.read_text(encoding="utf-8").splitlines())
+            show(progress(pip.stdout or (), count, size))
+        failed = pip.returncode
+    if failed:
+        raise Trouble(NOT_INSTALLED)
+
+
+def progress(lines: Iterable[str], count: int, size: str) -> Iterator[str]:
+    """Turn what pip prints about `count` packages into a line for each."""
+    at = 0
+    for line in lines:
+        word, _, rest = line.strip().partition(" ")
+        if word == "Ignoring":  # for other systems; pip names these first
+            count -= 1
+        elif word in ("Collecting", "Processing", "Requirement"):
+            if not at:
+                yield f"Downloading and installing {count} packages ({size}) ..."
+            at += 1
+            # A name and its version, or a file in a folder that pip was told of.
+            what = rest.removeprefix("already satisfied: ").split(" ")[0]
+            name = re.split("==|-[0-9]", re.split(r"[/\\]", what)[-1])[0]
+            yield f"[{at:3}/{count}] {name}"
+        elif word == "Installing":
+            yield "All are here; unpacking them (half a minute) ..."
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print lines as they come; in a terminal, what is counted stays on one."""
+    terminal, last = sys.stdout.isatty(), ""
+    for line in lines:
+        if terminal and line.startswith("["):
+            print(f"{line:<50}\r", end="", flush=True)  # what pip complains of begins a line
+        else:
+            print("\n" * (terminal and last.startswith("[")) + line, flush=True)
+        last = line
+    if terminal and last.startswith("["):
+        print(flush=True)
 
 
 def recipe() -> dict[str, str]:
@@ -172,7 +224,7 @@ def create(uv: str | None) -> None:
     """Make an empty .venv, with uv where there is one."""
     if not uv:
         check_python()
-    print("Making the environment in .venv (a minute, the first time) ...", flush=True)
+    print("Making the environment in .venv ...", flush=True)
     if VENV.exists():
         shutil.rmtree(VENV)
     if uv:
@@ -272,9 +324,7 @@ def test_browser() -> int:
     """Use every notebook in JupyterLab as a reader would; pictures of it go to dist/browser/."""
     make_environment()
     if not has("playwright"):
-        install, theirs = installer(shutil.which("uv"))
-        if run(*install, "--require-hashes", "-r", "requirements-browser.txt", env=theirs):
-            raise Trouble(NOT_INSTALLED)
+        install(ROOT / "requirements-browser.txt", "about 50 MB")
     quick = os.environ.get("VMAKERNEL_BROWSER") == "quick"
     tests = ["-o", "cache_dir=dist/browser/cache"]
     tests += ["-o", "faulthandler_timeout=240", "-o", "faulthandler_exit_on_timeout=true"]

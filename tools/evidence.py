@@ -1,6 +1,6 @@
 """Maintainers: pick from the recordings what the lessons show, into vmakernel/data/.
 
-``python tools/evidence.py ../shared`` writes cases.json and calls.jsonl.gz; same recordings, same
+``python3 tools/evidence.py ../shared`` writes cases.json and calls.jsonl.gz; same recordings, same
 bytes.
 """
 

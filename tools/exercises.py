@@ -1,8 +1,9 @@
 """Make what teachers and learners get from the exercises as they are written down.
 
-``python -m tools.exercises`` writes learner notebooks, solution notebooks and the teacher's key;
-``--check`` only names those that differ. The masters are in vmakernel/data/exercises/. A solution
-notebook keeps what it showed when it was last run, where its cells are as they were.
+``.venv/bin/python -m tools.exercises`` writes learner notebooks, solution notebooks and the
+teacher's key; ``--check`` only names those that differ. The masters are in
+vmakernel/data/exercises/. A solution notebook keeps what it showed when it was last run, where its
+cells are as they were.
 """
 
 from __future__ import annotations
@@ -142,8 +143,8 @@ def key() -> str:
     minutes = sum([one.minutes for chapter in chapters() for one in chapter.exercises])
     parts = [
         "# The teacher's key",
-        "Made by `python -m tools.exercises`. Behind each wrong answer: the first line of what\n"
-        "`check()` says to it, and the misconception where there is one.",
+        "Made by `.venv/bin/python -m tools.exercises`. Behind each wrong answer: the first line\n"
+        "of what `check()` says to it, and the misconception where there is one.",
         "| | exercise | objective | lesson | kind | minutes | wrong answers |\n"
         "|---|---|---|---|---|--:|--:|\n" + "\n".join(rows),
         f"{len(rows)} exercises, together about {minutes / 60:.1f} hours.",

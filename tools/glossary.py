@@ -67,6 +67,11 @@ def checked(rows: Iterable[dict[str, Any]]) -> Iterator[Term]:
             raise ValueError(f"{TABLE.name}: the term {name} has a {strange[0]}, which no term has")
         if missing := [field for field in ("name", "says", "taught") if not row.get(field)]:
             raise ValueError(f"{TABLE.name}: the term {name} lacks {missing[0]}")
+        if broken := re.search(r"[()\[\]<>#]", name):
+            raise ValueError(
+                f"{TABLE.name}: the term {name} has {broken[0]!r} in its name, where a link to it "
+                "would end: put such a word into `also`"
+            )
         # A lesson by its number, any other notebook by its name.
         if not any(LESSONS.glob(f"{row['taught']}{'-*' * row['taught'].isdecimal()}.ipynb")):
             raise ValueError(

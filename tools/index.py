@@ -1,8 +1,8 @@
 """Make the contents of the course and its glossary, from notebooks/lessons.toml and glossary.toml.
 
-``python -m tools.index`` writes index.ipynb and glossary.ipynb, ``--check`` only says whether they
-differ. ``--measure`` runs every notebook first and stores in notebooks/measured.toml what can be
-measured: words to read, predictions to make, seconds to run. Minutes are a judgement.
+``.venv/bin/python -m tools.index`` writes index.ipynb and glossary.ipynb, ``--check`` only says
+whether they differ. ``--measure`` runs every notebook first and stores in notebooks/measured.toml
+what can be measured: words to read, predictions to make, seconds to run. Minutes are a judgement.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ def formed(path_cells: list[NotebookNode], stored: NotebookNode | None) -> Noteb
 def measured() -> dict[str, Any]:
     """Return what was measured; Wrong if nothing was."""
     if not MEASURED.exists():
-        raise Wrong("nothing is measured yet: run `python -m tools.index --measure`")
+        raise Wrong("nothing is measured yet: run `.venv/bin/python -m tools.index --measure`")
     return tomllib.loads(MEASURED.read_text(encoding="utf-8"))
 
 
@@ -309,7 +309,7 @@ def _spent() -> float:
 def measure(machine: str) -> None:
     """Run every lesson, and store words, predictions and seconds."""
     lines = [
-        "# Made by `python -m tools.index --measure`: what can be measured of each lesson.",
+        "# Made by `.venv/bin/python -m tools.index --measure`: what can be measured of a lesson.",
         f'machine = "{machine}"',
     ]
     for lesson in lessons.table():

@@ -1,7 +1,8 @@
 """Give every lesson its form: head and foot, made from notebooks/lessons.toml, and links to terms.
 
-``python -m tools.lessons`` writes these cells into the lessons, ``--check`` only names the lessons
-that differ. ``make notebooks`` does it first, then runs and stores them. The form of a lesson:
+``.venv/bin/python -m tools.lessons`` writes these cells into the lessons, ``--check`` only names
+the lessons that differ. ``make notebooks`` does it first, then runs and stores them. The form of a
+lesson:
 
     head        made here: number and title, the way (previous, contents, next), minutes, kernel
                 versions, you'll do / you'll learn / you need

@@ -1,7 +1,7 @@
 """The live course inside a browser: JupyterLite, the Pyodide kernel and all it needs.
 
-``python -m tools.lite FOLDER WORK`` in the site's environment; FOLDER gets the site, WORK keeps
-what was downloaded. Every input is pinned: Python packages in requirements-lite.txt, Pyodide in
+``.venv-site/bin/python -m tools.lite FOLDER WORK``: FOLDER gets the site, WORK keeps what was
+downloaded. Every input is pinned: Python packages in requirements-lite.txt, Pyodide in
 web/npm.json, both with hashes. Needs npm, and a network the first time.
 """
 

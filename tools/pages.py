@@ -1,9 +1,9 @@
 """The course as pages that need no kernel, no script and no network.
 
-``python -m tools.pages FOLDER [--live]`` in the site's environment; `--live` links each page to its
-notebook in lite/. Every notebook in notebooks/ and exercises/ becomes a page. Its cells are run
-anew, as on a machine whose kernel cannot be asked, to give each widget its static twin (twins.py);
-all else is shown as it is stored.
+``.venv-site/bin/python -m tools.pages FOLDER [--live]``: `--live` links each page to its notebook
+in lite/. Every notebook in notebooks/ and exercises/ becomes a page. Its cells are run anew, as on
+a machine whose kernel cannot be asked, to give each widget its static twin (twins.py); all else is
+shown as it is stored.
 """
 
 from __future__ import annotations

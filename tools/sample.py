@@ -1,6 +1,6 @@
 """Maintainers: draw the samples of recordings that the tests carry.
 
-``python tools/sample.py ../shared`` writes decisions.json.gz, cases.json and calls.jsonl.gz in
+``python3 tools/sample.py ../shared`` writes decisions.json.gz, cases.json and calls.jsonl.gz in
 tests/data; same recordings, same bytes.
 """
 

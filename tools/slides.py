@@ -1,4 +1,4 @@
-"""Make the slides of the labs: ``make slides`` or ``python -m tools.slides [FOLDER]``.
+"""Make the slides of the labs: ``make slides`` or ``.venv/bin/python -m tools.slides [FOLDER]``.
 
 One page of HTML for each lab, in FOLDER unless told otherwise; it needs no network and no script. A
 slide is what notebooks/teaching.toml names: cells of a lesson as stored, or a card, both sides. A

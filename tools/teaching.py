@@ -1,8 +1,8 @@
 """Make the lesson plans for a class, from notebooks/teaching.toml and the tours of lessons.toml.
 
-``python -m tools.teaching`` writes a notebook for each lab, ``--check`` only says whether they
-differ. Clock and minutes are those of the tour. The answer key is computed: the predictions are
-read from the lessons themselves, and the engine answers them. tools/slides.py makes the slides.
+``.venv/bin/python -m tools.teaching`` writes a notebook for each lab, ``--check`` only says whether
+they differ. Clock and minutes are those of the tour. The answer key is computed: the predictions
+are read from the lessons themselves, and the engine answers them. tools/slides.py makes the slides.
 """
 
 from __future__ import annotations

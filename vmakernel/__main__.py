@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from vmakernel.explain import explain
-from vmakernel.flags import NotationError
-from vmakernel.kernels import UnknownKernel, kernel, rules_table
+from vmakernel.flags import InputError
+from vmakernel.kernels import kernel, rules_table
 from vmakernel.replay import replay
-from vmakernel.space import SpaceError
 
 RULE = "a version (6.5), a moment (pre_git), or a version with a test of your own (6.5:both)"
+HAS = "what the machine has of pkeys,thp,names,softdirty, or none; what is not said is not guessed"
 FILE = "a file of call scenarios, such as 'seg A 12', 'shmat A 0', 'mprotect 4 4 r'; - is the input"
 
 
@@ -34,7 +34,10 @@ EXAMPLES = {
 }
 
 
-class UsageError(ValueError):
+NOT_COMPARED = 3  # the exit status where something could not be predicted or run
+
+
+class UsageError(InputError):
     """A call of the command line that cannot be carried out; says what to change."""
 
 
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
-    except (NotationError, SpaceError, UnknownKernel, UsageError) as error:
+    except InputError as error:
         return _complain(error)
     except BrokenPipeError:
         # The reader (head, less) has gone; keep Python from complaining about it at exit.
@@ -75,7 +78,7 @@ def _parser() -> _Parser:
             name,
             help=help,
             description=help,
-            epilog=f"Example: python -m vmakernel {EXAMPLES[name]}",
+            epilog=f"Example: python3 -m vmakernel {EXAMPLES[name]}",
         )
         command.set_defaults(run=run)
         return command
@@ -93,6 +96,8 @@ def _parser() -> _Parser:
     command.add_argument("file", metavar="FILE", help=FILE)
     command.add_argument("--rule", action="append", required=True, metavar="RULE", help=RULE)
     command.add_argument("--json", action="store_true", help="in the recorded form; one rule")
+    command.add_argument("--has", metavar="WHAT", help=HAS)
+    command.epilog = f"{command.epilog}. Ends with 3 if a scenario was declined."
 
     command = add("diff", _diff, "all that changes in the small world from one rule to another")
     command.add_argument("before", metavar="RULE", help=RULE)
@@ -117,6 +122,10 @@ def _parser() -> _Parser:
     command = add("live", _live, "hold the running kernel against the prediction")
     command.add_argument("file", metavar="FILE", help=FILE)
     command.add_argument("--rule", metavar="RULE", help="predict for this kernel, not for your own")
+    command.epilog = (
+        f"{command.epilog}. Ends with 0 if all went as predicted, 1 if something else happened, "
+        "3 if something was not predicted or could not be run."
+    )
 
     command = add("fingerprint", _fingerprint, "find out which rule the running kernel follows")
     command.add_argument(
@@ -159,21 +168,22 @@ def _read(file: str) -> tuple[str, str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from vmakernel.run import run_json, run_text
-    from vmakernel.scenario import ScenarioError
+    from vmakernel.process import UNKNOWN, machine_with
+    from vmakernel.run import predict_all, side_by_side
 
-    kernels = [kernel(name) for name in options.rule]
+    kernels = [kernel(rule) for rule in options.rule]
     text, name = _read(options.file)
     if options.json and len(kernels) > 1:
         raise UsageError("--json is about one kernel: give --rule once")
-    try:
-        if options.json:
-            print(run_json(text, kernels[0], name=name))
-        else:
-            print(run_text(text, kernels, name=name, color=sys.stdout.isatty()))
-    except ScenarioError as error:
-        return _complain(error)
-    return 0
+    machine = UNKNOWN if options.has is None else machine_with(options.has)
+    told = predict_all(text, kernels, machine=machine, name=name)
+    if options.json:
+        print("\n".join([prediction.to_json() for (prediction,) in told]))
+    else:
+        color = sys.stdout.isatty()
+        print("\n\n".join([side_by_side(predictions, color=color) for predictions in told]))
+    declined = any(prediction.refused for predictions in told for prediction in predictions)
+    return NOT_COMPARED if declined else 0
 
 
 def _small_world(command: _Parser) -> None:
@@ -224,12 +234,7 @@ def _shortest(options: argparse.Namespace) -> int:
     def show(progress: Progress) -> None:
         print(f"\r{progress}\x1b[K", end="", file=sys.stderr, flush=True)
 
-    try:
-        search = Search(*[kernel(name) for name in options.rule], until=options.until)
-    except UnknownKernel:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    search = Search(*[kernel(name) for name in options.rule], until=options.until)
     watched = sys.stderr.isatty()
     search.run(show if watched else None, options.seconds)
     if watched:
@@ -247,19 +252,18 @@ def _shortest(options: argparse.Namespace) -> int:
 
 
 def _live(options: argparse.Namespace) -> int:
-    from vmakernel.judge_live import live_text
+    from vmakernel.judge_live import live_report
     from vmakernel.live import LiveError
-    from vmakernel.scenario import ScenarioError
 
     chosen = kernel(options.rule) if options.rule else None
     text, name = _read(options.file)
     try:
-        print(live_text(text, chosen, name=name))
+        report = live_report(text, chosen, name=name)
     except LiveError as error:
-        return _complain(f"unsupported: {error}")
-    except ScenarioError as error:
-        return _complain(error)
-    return 0
+        _complain(f"unsupported: {error}")
+        return NOT_COMPARED
+    print(report.text)
+    return report.status
 
 
 def _fingerprint(options: argparse.Namespace) -> int:

@@ -193,13 +193,13 @@ def unmap(space: AddressSpace, kernel: Kernel, start: int, end: int) -> Result:
     clone = kernel.clones_anon_vma
     _, vma, _ = space.tree.around(start)
     if vma is not None and vma.vm_start < start:
-        # Only a hole in the middle leaves more VMAs than before.
-        if not may_split(vma) or (space.full and end < vma.vm_end):
+        # Only a hole in the middle leaves more VMAs than before; up to v2.6.32 that did not matter.
+        if not may_split(vma) or (space.full and (kernel.unmap_counts_edges or end < vma.vm_end)):
             return Result("no")
         space.split(vma, start, new_below=True, clone=clone)
     _, vma, _ = space.tree.around(end)
     if vma is not None and vma.vm_start < end:
-        if not may_split(vma):
+        if not may_split(vma) or (space.full and kernel.unmap_counts_edges):
             return Result("no")
         space.split(vma, end, new_below=False, clone=clone)
     while True:

@@ -15,7 +15,7 @@ from vmakernel import callers
 from vmakernel import flags as vm
 from vmakernel import scenario as sc
 from vmakernel.mremap import mremap
-from vmakernel.process import Declined, Errno, Process, file_ops, kind
+from vmakernel.process import Declined, Errno, Process, file_ops, kind, segment
 from vmakernel.vma import VMA
 
 MAX_PAGES: Final = 1 << 14  # 64 MiB: what any machine can give
@@ -55,8 +55,8 @@ def mmap(process: Process, call: sc.Mmap) -> None:
         raise Errno("EINVAL")
     flags = access(call.prot) | _MAY
     pgoff, vm_file = call.pgoff, None if call.source == "anon" else call.source
-    if call.noreserve:
-        flags |= vm.VM_NORESERVE
+    if call.noreserve and not process.machine.strict:
+        flags |= vm.VM_NORESERVE & ~process.kernel.absent_flags
     if call.shared:
         flags |= vm.VM_SHARED | vm.VM_MAYSHARE
         if vm_file is None:
@@ -67,14 +67,30 @@ def mmap(process: Process, call: sc.Mmap) -> None:
 
 
 def _map(
-    process: Process, at: int, pages: int, flags: int, vm_file: str | None, pgoff: int
+    process: Process,
+    at: int,
+    pages: int,
+    flags: int,
+    vm_file: str | None,
+    pgoff: int,
+    over: VMA | None = None,
 ) -> None:
-    """Unmap what is there, account for private writable memory, merge or add (mmap_region())."""
+    """Unmap what is there, account for private writable memory, merge or add (mmap_region()).
+
+    `over` is the VMA whose segment is mapped anew, which unmapping it may destroy.
+    """
     if flags & vm.VM_EXEC:
         _executable(vm_file)
+    if vm_file == "fuse" and not process.kernel.fuse_closes:
+        raise Declined("up to 2.6.25 FUSE maps in another way, without ->close")
+    if vm_file == "memfd" and not process.kernel.has_memfd:
+        raise Declined("there is no memfd before 3.17")
+    flags |= _execute_only(process, flags)
     if not process.room(0):
         raise Errno("ENOMEM")
     process.unmap(at, at + pages)
+    if over is not None and _destroyed(process, over):
+        raise Errno("EINVAL")
     if flags & (vm.VM_WRITE | vm.VM_SHARED | vm.VM_NORESERVE) == vm.VM_WRITE:
         flags |= vm.VM_ACCOUNT
     if vm_file is not None:
@@ -84,6 +100,8 @@ def _map(
     )  # fmt: skip
     # Every new mapping is soft-dirty, but not yet while it looks for somebody to merge with.
     dirty = vm.VM_SOFTDIRTY & ~process.kernel.absent_flags
+    if process.machine.softdirty is False:
+        dirty = 0
     new = process.keep(callers.mmap(process.space, process.kernel, like)).vma
     if new is None:
         new = process.space.map(like._replace(name=process.new_name(vm_file)))
@@ -93,6 +111,22 @@ def _map(
 def _executable(vm_file: str | None) -> None:
     if vm_file in ("file", "fuse"):
         raise Declined("whether a file may be executed depends on how its file system is mounted")
+
+
+def _execute_only(process: Process, flags: int) -> int:
+    """Return the protection key of memory that may be executed and nothing else."""
+    keys = process.machine.pkeys and process.kernel.exec_keys
+    return vm.VM_PKEY_BIT0 if keys and flags & vm.VM_ACCESS == vm.VM_EXEC else 0
+
+
+def _destroyed(process: Process, vma: VMA) -> bool:
+    """Return whether the segment of a VMA that was unmapped is gone with it."""
+    process.settle()
+    if segment(vma) not in process.gone:
+        return False
+    if not process.kernel.remaps_removed:
+        raise Declined("up to 4.4 the kernel stumbles over a segment that is gone")
+    return True
 
 
 def munmap(process: Process, call: sc.Munmap) -> None:
@@ -117,6 +151,15 @@ def rfp(process: Process, call: sc.Rfp) -> None:
         raise Errno("EINVAL")
     if not process.kernel.remaps_by_mmap:
         raise Declined("up to 3.19 remap_file_pages() makes one VMA nonlinear")
+    whole = call.at >= vma.vm_start and end <= vma.vm_end
+    there = vma.vm_pgoff + call.at - vma.vm_start
+    if process.kernel.remaps_one_vma is None and (not whole or call.pgoff == there):
+        raise Declined("a 4.4 stable release that was not found lifts a limit of 4.4 here")
+    if process.kernel.remaps_one_vma:
+        if not whole:
+            raise Errno("EINVAL")
+        if call.pgoff == there:
+            return
     last = vma
     while last.vm_end < end:
         next = process.find(last.vm_end)
@@ -125,7 +168,7 @@ def rfp(process: Process, call: sc.Rfp) -> None:
         last = next
     flags = vma.vm_flags & (vm.VM_ACCESS | vm.VM_LOCKED)
     flags |= _MAY | vm.VM_SHARED | vm.VM_MAYSHARE
-    _map(process, call.at, call.pages, flags, vma.vm_file, call.pgoff)
+    _map(process, call.at, call.pages, flags, vma.vm_file, call.pgoff, over=vma)
 
 
 # --- changing flags ------------------------------------------------------------------------------
@@ -184,6 +227,7 @@ def mprotect(process: Process, call: sc.Mprotect) -> None:
         if may & ~vma.vm_flags:
             raise Errno("EACCES")
         flags = (vma.vm_flags & ~vm.VM_ACCESS) | wanted
+        flags = flags & ~_lost_key(process, vma, wanted) | _execute_only(process, flags)
         if flags == vma.vm_flags:
             return vma
         free = vm.VM_ACCOUNT | vm.VM_WRITE | vm.VM_SHARED | vm.VM_NORESERVE
@@ -205,32 +249,71 @@ def mprotect(process: Process, call: sc.Mprotect) -> None:
         raise Errno("ENOMEM")
 
 
+def _lost_key(process: Process, vma: VMA, wanted: int) -> int:
+    """Return the protection key if execute-only memory that becomes something else loses it.
+
+    (__arch_override_mprotect_pkey() on x86; a key that stayed is never taken back.)
+    """
+    if vma.vm_flags & (vm.VM_ACCESS | vm.VM_PKEY_BIT0) != vm.VM_EXEC | vm.VM_PKEY_BIT0:
+        return 0
+    stays = process.kernel.exec_key_stays
+    if not wanted and stays is None:
+        raise Declined("a stable release that was not found takes the protection key back here")
+    return 0 if not wanted and stays else vm.VM_PKEY_BIT0
+
+
 def madvise(process: Process, call: sc.Madvise) -> None:
     """Give advice that is kept in the flags; holes are skipped, and reported at the end."""
-    kernel = process.kernel
-    if call.advice not in kernel.advice:
+    kernel, huge = process.kernel, call.advice in ("huge", "nohuge")
+    known = call.advice in kernel.advice
+    if huge and known:
+        if process.machine.thp is None:
+            raise Declined(
+                "whether huge pages can be advised depends on the kernel: say --has thp or none"
+            )
+        known = process.machine.thp
+    if not known:
+        if kernel.advice_checked_late:
+            raise Declined("up to 2.6.31 it depends on the VMAs whether unknown advice fails")
         raise Errno("EINVAL")
-    if call.advice in ("huge", "nohuge") and not process.configured:
-        raise Declined("whether huge pages can be advised depends on how the kernel is configured")
     if not kernel.madvise_merges:
         raise Declined("madvise() of 2.6.12 splits but does not merge")
     sets, clears = _ADVICE[call.advice]
 
     def give(vma: VMA, start: int, stop: int) -> VMA:
-        try:
-            return _reflag(process, vma, start, stop, vma.vm_flags & ~clears | sets)
-        except Errno:
-            raise Errno("EAGAIN" if kernel.madvise_eagain else "ENOMEM") from None
+        if huge and kernel.huge_anon_only and vma.vm_flags & vm.VM_MAYSHARE:
+            raise Errno("EINVAL")
+        if huge and kernel.huge_once is not False and vma.vm_flags & sets:
+            if kernel.huge_once is None:
+                raise Declined("it was not found whether 4.4 takes this advice twice")
+            raise Errno("EINVAL")
+        return _advise(process, vma, start, stop, vma.vm_flags & ~clears | sets)
 
     if not _walk(process, call.at, call.pages, give, holes=True):
         raise Errno("ENOMEM")
 
 
+def _advise(
+    process: Process, vma: VMA, start: int, stop: int, flags: int, **fields: str
+) -> VMA:  # fmt: skip
+    """Change part of a VMA as madvise() does, with its errno."""
+    try:
+        return _reflag(process, vma, start, stop, flags, **fields)
+    except Errno:
+        raise Errno("EAGAIN" if process.kernel.madvise_eagain else "ENOMEM") from None
+
+
 def mlock(process: Process, call: sc.Mlock) -> None:
     """Lock pages and fault them in; what cannot be faulted in is ENOMEM, and stays locked."""
-    _lock(process, call.at, call.pages, vm.VM_LOCKED)
-    if not process.populate(call.at, call.at + call.pages):
-        raise Errno("ENOMEM")
+    process.lockable(call.pages)
+    try:
+        _lock(process, call.at, call.pages, vm.VM_LOCKED)
+        if not process.populate(call.at, call.at + call.pages):
+            raise Errno("ENOMEM")
+    except Errno:
+        if not process.kernel.mlock_populates_last:
+            raise Declined("up to 2.6.37 mlock() that fails stops elsewhere") from None
+        raise
 
 
 def munlock(process: Process, call: sc.Munlock) -> None:
@@ -252,8 +335,12 @@ def name(process: Process, call: sc.Name) -> None:
     kernel = process.kernel
     if not kernel.has_anon_name:
         raise Errno("EINVAL")
-    if not process.configured:
-        raise Declined("whether memory can be named depends on how the kernel is configured")
+    if process.machine.names is None:
+        raise Declined(
+            "whether memory can be named depends on the configuration: say --has names or none"
+        )
+    if not process.machine.names:
+        raise Errno("EINVAL")
 
     def give(vma: VMA, start: int, stop: int) -> VMA:
         mapped = kind(vma)
@@ -261,7 +348,7 @@ def name(process: Process, call: sc.Name) -> None:
             raise Declined("whether a file's memory can be named depends on its file system")
         if mapped != "anon" and not (kernel.names_shmem and mapped in ("shanon", "memfd")):
             raise Errno("EBADF")
-        return _reflag(process, vma, start, stop, vma.vm_flags, anon_name=call.name or "")
+        return _advise(process, vma, start, stop, vma.vm_flags, anon_name=call.name or "")
 
     if not _walk(process, call.at, call.pages, give, holes=True):
         raise Errno("ENOMEM")
@@ -286,7 +373,7 @@ def _watch(process: Process, at: int, pages: int, context: str) -> None:
         raise Declined("there is no userfaultfd before 4.3")
     if pages == 0:
         raise Errno("EINVAL")
-    vmas = [vma for vma in process.space.tree if at < vma.vm_end and vma.vm_start < end]
+    vmas = list(process.between(at, end))
     for vma in vmas:
         mapped = kind(vma)
         if mapped == "file":
@@ -319,6 +406,8 @@ def shmat(process: Process, call: sc.Shmat) -> None:
         raise Errno("EINVAL")
     flags = vm.VM_READ | _MAY | vm.VM_MAYSHARE | vm.VM_SHARED | vm.VM_WRITE
     if call.ro:
+        if not process.kernel.shm_read_only:
+            raise Declined("up to 2.6.20 a read-only attach has other flags")
         flags &= ~(vm.VM_WRITE | vm.VM_MAYWRITE | vm.VM_SHARED)
     _map(process, call.at, pages, flags, process.new_file(f"shm:{call.segment}", pages), 0)
 
@@ -331,10 +420,12 @@ def shmdt(process: Process, call: sc.Shmdt) -> None:
     while vma is not None and (file is None or vma.vm_end - call.at <= size):
         next = process.find_above(vma.vm_end)
         in_place = vma.vm_start - call.at == vma.vm_pgoff
-        if kind(vma) == "shm" and in_place and file in (None, vma.vm_file):
-            file = vma.vm_file
-            assert file is not None
-            size = process.sizes[file]
+        ours = file in (None, vma.vm_file) or not process.kernel.shmdt_compares
+        if kind(vma) == "shm" and in_place and ours:
+            if file is None:
+                file = vma.vm_file
+                assert file is not None
+                size = process.sizes[file]
             process.unmap(vma.vm_start, vma.vm_end)
         vma = next
     if file is None:

@@ -22,12 +22,11 @@ from typing import Any, Final
 
 from vmakernel import draw, progress
 from vmakernel.explain import owed, trace, verdict
-from vmakernel.flags import NotationError
+from vmakernel.flags import InputError
 from vmakernel.guard import Stopped
 from vmakernel.judges import Params, Wrong, deciding, judge, shown
 from vmakernel.kernels import Kernel
 from vmakernel.layout import strip
-from vmakernel.space import SpaceError
 
 LONG: Final = 10_000
 MASTERS: Final = Path(__file__).with_name("data") / "exercises"
@@ -135,10 +134,10 @@ def exercises() -> dict[str, Exercise]:
 
 
 def find(name: str) -> Exercise:
-    """Return an exercise. Raises KeyError, naming those whose id is like it."""
+    """Return an exercise. Raises InputError, naming those whose id is like it."""
     known = exercises()
     if name not in known:
-        raise KeyError(f"there is no exercise {shown(name, 40)}; there are {', '.join(known)}")
+        raise InputError(f"there is no exercise {shown(name, 40)}; there are {', '.join(known)}")
     return known[name]
 
 
@@ -186,7 +185,7 @@ def _pictured(wrong: Wrong, answer: Any) -> tuple[list[str], str]:
         for one in wrong.kernels:
             lines += _story(one, wrong.scenario)
         return lines, draw.before_after(wrong.scenario, *wrong.kernels).svg
-    except (NotationError, SpaceError, Stopped) as mistake:
+    except (InputError, Stopped) as mistake:
         return [str(mistake)], ""
 
 
@@ -207,7 +206,7 @@ _HINTED: Counter[str] = Counter()
 
 
 def check(name: str, answer: Any) -> Feedback:
-    """Say how `answer` stands: not yet tried, wrong and why, or right. Raises KeyError."""
+    """Say how `answer` stands: not yet tried, wrong and why, or right. Raises InputError."""
     exercise = find(name)
     if untouched(exercise, answer):
         return Feedback(
@@ -285,7 +284,7 @@ class Note:
 
 
 def hint(name: str) -> Note:
-    """Return the next hint; after the last one, they begin anew. Raises KeyError."""
+    """Return the next hint; after the last one, they begin anew. Raises InputError."""
     exercise = find(name)
     number = _HINTED[name] % len(exercise.hints)
     _HINTED[name] += 1
@@ -293,7 +292,7 @@ def hint(name: str) -> Note:
 
 
 def solution(name: str) -> Note:
-    """Return a solution, once an answer was tried. Raises KeyError."""
+    """Return a solution, once an answer was tried. Raises InputError."""
     exercise = find(name)
     if name not in _ATTEMPTED:
         return Note(f'Try it first: run check("{name}", ...) with an answer of your own; then ask.')

@@ -34,6 +34,7 @@ VM_SEQ_READ: Final = 1 << 21
 VM_RAND_READ: Final = 1 << 22
 VM_NOHUGEPAGE: Final = 1 << 23
 VM_UFFD_MISSING: Final = 1 << 24
+VM_PKEY_BIT0: Final = 1 << 25  # of a protection key; here that of execute-only memory
 
 VM_ACCESS: Final = VM_READ | VM_WRITE | VM_EXEC
 
@@ -63,6 +64,7 @@ LETTERS: Final[dict[str, int]] = {
     "a": VM_RAND_READ,
     "h": VM_NOHUGEPAGE,
     "u": VM_UFFD_MISSING,
+    "K": VM_PKEY_BIT0,
 }
 
 NAMES: Final[dict[int, str]] = {
@@ -72,7 +74,18 @@ NAMES: Final[dict[int, str]] = {
 }
 
 
-class NotationError(ValueError):
+class OneSentence:
+    """An exception whose message is for the reader: a notebook shows it without the frames."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"{type(self).__name__}: {self}"]
+
+
+class InputError(OneSentence, ValueError):
+    """What a reader wrote cannot be taken; says what to write instead."""
+
+
+class NotationError(InputError):
     """A layout, a range or an operation that cannot be read; says what to write instead."""
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from vmakernel import callers
 from vmakernel.draw import MARGIN, Picture, Sheet
-from vmakernel.flags import VM_READ, VM_WRITE
+from vmakernel.flags import VM_READ, VM_WRITE, InputError
 from vmakernel.kernels import Kernel, kernel
 from vmakernel.space import AddressSpace
 from vmakernel.vma import PLAIN_OPS, VMA
@@ -98,11 +98,11 @@ def slope(sizes: Sequence[int], costs: Sequence[float]) -> float:
 def measure(rule: str = "6.5", sizes: Sequence[int] = SIZES, rounds: int = 5) -> Growth:
     """Measure a mprotect() among so many VMAs, in the engine and in a plain list; takes seconds.
 
-    Each cost is the median of `rounds` rounds. Raises UnknownKernel, and ValueError for sizes that
+    Each cost is the median of `rounds` rounds. Raises UnknownKernel, and InputError for sizes that
     give no slope.
     """
     if len(sizes) < 2 or sizes[0] < 1 or list(sizes) != sorted({*sizes}):
-        raise ValueError(f"sizes {sizes} give no slope: write two or more, rising, such as {SIZES}")
+        raise InputError(f"sizes {sizes} give no slope: write two or more, rising, such as {SIZES}")
     chosen = kernel(rule)
     engine, listed = [], []
     for count in sizes:

@@ -40,6 +40,8 @@ from contextlib import (
 )
 from typing import Any, ClassVar, Final, TextIO
 
+from vmakernel.flags import OneSentence
+
 IDLE: Final = 2.0  # seconds after which the watch over a process that nobody asks ends
 TICK: Final = 0.02  # seconds between two looks at the clock
 LARGEST: Final = 64 << 20  # bytes of one message
@@ -50,7 +52,7 @@ IN_BROWSER: Final = sys.platform == "emscripten"
 NOT_WATCHED: Final = nullcontext()
 
 
-class Stopped(RuntimeError):
+class Stopped(OneSentence, RuntimeError):
     """A function did not end as it should; the message is one sentence that says what happened."""
 
 

@@ -16,9 +16,9 @@ from typing import Any, Final, TypeVar
 
 from vmakernel import maps, recorded
 from vmakernel.explain import Mark, Step, checks, trace
-from vmakernel.flags import NotationError
+from vmakernel.flags import InputError
 from vmakernel.guard import Guarded, Stopped
-from vmakernel.kernels import Growth, Kernel, Predicates, Removal, UnknownKernel, kernel
+from vmakernel.kernels import Growth, Kernel, Predicates, Removal, kernel
 from vmakernel.layout import parse_layout, strip
 from vmakernel.own import own
 from vmakernel.predicates import (
@@ -32,9 +32,8 @@ from vmakernel.predicates import (
 )
 from vmakernel.predict import predict
 from vmakernel.replay import parse_scenario
-from vmakernel.scenario import ScenarioError
 from vmakernel.scenario import parse as parse_programs
-from vmakernel.space import AddressSpace, SpaceError
+from vmakernel.space import AddressSpace
 from vmakernel.vma import VMA, Proposal
 
 LONGEST: Final = 2000  # characters of an answer
@@ -768,7 +767,7 @@ def judge(name: str, answer: object, asks: Params) -> None:
         JUDGES[name](answer, asks)
     except Wrong:
         raise
-    except (NotationError, SpaceError, UnknownKernel, ScenarioError, Stopped) as mistake:
+    except (InputError, Stopped) as mistake:
         raise Wrong(str(mistake)) from None
     except RecursionError:
         raise Wrong("your answer is nested too deeply to be read: write it flat") from None

@@ -14,10 +14,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from vmakernel import flags as vm
-from vmakernel.history import COMMITS, Version, numbers
+from vmakernel.flags import InputError
+from vmakernel.history import COMMITS, Version, line, numbers
 from vmakernel.vma import VMA, Proposal
 
 
@@ -170,17 +172,35 @@ class Kernel:
     # What whole system calls did in their own way:
     advice: frozenset[str]  # the advice that madvise() knew
     madvise_merges: bool  # "madvise: merge the maps" (v2.6.13)
-    madvise_eagain: bool  # a split refused is EAGAIN, not ENOMEM (v5.17)
+    madvise_eagain: bool  # a split refused is EAGAIN, not ENOMEM (to v4.10, and since v5.17)
+    advice_checked_late: bool  # unknown advice fails only where a VMA is (before v2.6.32)
+    huge_once: bool | None  # advice of huge pages given twice is EINVAL (to v4.3)
+    huge_anon_only: bool  # it is for private memory alone (to v4.7)
     unaccounts: bool  # mprotect() takes VM_ACCOUNT back from unfaulted memory (v6.7, 9b9143298585)
     mprotect_populates: bool  # locked private memory made writable (v4.2, 36f881883c57)
-    mprotect_forgives: bool  # a hole at the end goes unnoticed (v6.3 to v6.3.9, 2286a6914c77)
+    mprotect_forgives: bool  # a hole at the end goes unnoticed (v6.3 to v6.3.9; 77795f900e2a)
     mlock_loses: bool  # the same, and its place after a merge (v6.3 to v6.4.6; 2658f94d6792)
     mremap_misplaces: bool  # growth from inside a VMA asks for a wrong offset (v6.1; 6f12be792fde)
     mremap_looks_first: bool  # a source that is not mapped fails at once (v5.16, 550a7d60bd5e)
+    mremap_slips: bool  # and is told that it succeeded (v5.16 to v5.17.8; 7d1e64966162)
+    mremap_wants_room: bool  # a move to a fixed place counts VMAs first (v5.1, ea2c3f6f5545)
+    mremap_overlaps_alike: bool  # nothing moved onto itself does not overlap (v4.3, 9943242ca468)
     mremap_moves_many: bool  # all checks come first, and a move may span several VMAs (v6.17)
     mremap_duplicates: bool  # length 0 duplicates private memory too (to v4.13; dba58d3b8c50)
-    mremap_drops_uffd: bool  # a moved VMA is no longer registered (v5.0)
+    mremap_drops_uffd: bool | None  # a moved VMA is no longer registered (v5.0)
+    unmap_counts_edges: bool  # at the limit munmap() may not even cut an edge off (before v2.6.33)
     remaps_by_mmap: bool  # remap_file_pages() is an mmap() (v4.0, c8d78c1823f4)
+    remaps_one_vma: bool | None  # of one VMA, and not to where it is (v4.0 to v4.4; 48f7df329474)
+    remaps_removed: bool  # of the last attach of a removed segment is EINVAL (v4.5)
+    read_prepares: bool  # reading anonymous memory makes an anon_vma (v2.6.24 to v2.6.31)
+    mlock_populates_last: bool  # mlock() locks all before it faults in (v2.6.38, fed067da46ad)
+    shmdt_compares: bool  # shmdt() leaves other segments alone (v3.19, d3c97900b427)
+    shm_read_only: bool  # a read-only attach can stay so, and is not VM_SHARED (v2.6.21)
+    write_only_reads: bool  # memory that may only be written can be read (v2.6.19)
+    exec_keys: bool  # execute-only memory gets a protection key, where there are any (v4.6)
+    exec_key_stays: bool | None  # even without access (to v4.16; 0a0b152083cf)
+    fuse_closes: bool  # FUSE maps with ->close (v2.6.26, 3be5a52b30aa)
+    has_memfd: bool  # v3.17
     names_shmem: bool  # anonymous shared memory can be named too (v6.2, d09e8ca6cb93)
     uffd_shmem: bool  # userfaultfd takes shared memory (v4.11)
     uffd_mistakes: bool  # registering from inside a VMA on merges wrongly (to v6.3; 5543d3c43c41)
@@ -198,7 +218,7 @@ class Kernel:
         return f"{self.version} ({self.rule.name}{', own predicates' if self.own else ''})"
 
 
-class UnknownKernel(ValueError):
+class UnknownKernel(InputError):
     """A version or a moment that the engine does not know."""
 
 
@@ -211,7 +231,7 @@ LAST: Final = (7, 3)
 _SPECIAL_SINCE: Final = {
     vm.VM_IO: FIRST,
     vm.VM_DONTEXPAND: FIRST,
-    vm.VM_PFNMAP: (2, 6, 28),
+    vm.VM_PFNMAP: (2, 6, 15),  # 6aab341e0a28
     vm.VM_MIXEDMAP: (3, 14),  # 9050d7eba40b
 }
 
@@ -237,6 +257,7 @@ TOGGLES: Final[dict[str, dict[str, object]]] = {
 _FLAGS_SINCE: Final = {
     vm.VM_PFNMAP: (2, 6, 15),
     vm.VM_MIXEDMAP: (2, 6, 26),
+    vm.VM_NORESERVE: (2, 6, 27),
     vm.VM_SOFTDIRTY: (3, 12),
 }
 _ADVICE_SINCE: Final = {
@@ -316,56 +337,79 @@ def kernel(name: str) -> Kernel:
     return _kernel_of(version, text)
 
 
+@lru_cache(maxsize=1024)
 def _kernel_of(version: Version, text: str) -> Kernel:
     """Return what history says of this version."""
 
     def has(commit: str) -> bool:
         return COMMITS[commit].is_in(version)
 
-    if version < (3,):
+    def taken_unknown(*lines: Version) -> bool:
+        """Return whether a stable line took a change from a release on that was not found."""
+        return line(version) in lines and version != line(version)
+
+    if not has("965f55dea0e3"):
         anon = Anon.EITHER_NULL
     else:
-        anon = Anon.SINGULAR if version < (6, 16) else Anon.EITHER_SIDE
+        anon = Anon.EITHER_SIDE if has("879bca0a2c4f") else Anon.SINGULAR
     sticky = vm.VM_SOFTDIRTY | vm.VM_MAYBE_GUARD if has("6707915e030a") else 0
     return Kernel(
         version=text,
         rule=rule_of(version),
         anon=anon,
-        ranges=version >= (6, 12),
-        case8_extends_curr=version < (4, 9),
-        mmap_expands=(6, 1) <= version < (6, 12),
+        ranges=has("cc8cb3697a8d"),
+        case8_extends_curr=not has("e86f15ee64d8"),
+        mmap_expands=version >= (6, 1) and not has("cacded5e42b9"),
         brk_just_expands=version >= (6, 1),
-        clones_anon_vma=version >= (2, 6, 34),
+        clones_anon_vma=has("5beb49305251"),
         dup_prefers_next=version >= (6, 3),
         # Only where 6.3.0 is asked for by name: a bare 6.3 stands for what its line agrees on.
         case3_keeps_pgoff=version >= (6, 3, 0) and not has("7e7757876f25"),
         special_flags=sum(bit for bit, since in _SPECIAL_SINCE.items() if version >= since)
         + (vm.VM_DONTCOPY if version < (2, 6, 17) else 0),
-        ignored_flags=sticky or (vm.VM_SOFTDIRTY if version >= (3, 14) else 0),
+        ignored_flags=sticky or (vm.VM_SOFTDIRTY if has("34228d473efe") else 0),
         sticky_flags=sticky,
         absent_flags=sum(bit for bit, since in _FLAGS_SINCE.items() if version < since)
         | (0 if sticky else vm.VM_MAYBE_GUARD),
-        has_uffd=version >= (4, 3),
-        has_anon_name=version >= (5, 17),
+        has_uffd=has("19a809afe2fe"),
+        has_anon_name=has("9a10064f5625"),
         copied_dup=has("61f67c230a5e"),
         copied_uffd_stays_apart=version >= (7, 3),
         anon_pgoff=version >= (7, 3),
         advice=frozenset([name for name, since in _ADVICE_SINCE.items() if version >= since]),
         madvise_merges=version >= (2, 6, 13),
-        madvise_eagain=version >= (5, 17),
-        unaccounts=version >= (6, 7),
-        mprotect_populates=version >= (4, 2),
-        mprotect_forgives=(6, 3) <= version < (6, 3, 10),
-        mlock_loses=(6, 3) <= version < (6, 4, 7),
+        madvise_eagain=not has("def5efe03765") or has("5c26f6ac9416"),
+        advice_checked_late=version < (2, 6, 32),
+        huge_once=None if line(version) == (4, 4) else version < (4, 4),
+        huge_anon_only=version < (4, 8),
+        unaccounts=has("9b9143298585"),
+        mprotect_populates=has("36f881883c57"),
+        mprotect_forgives=has("82f951340f25") and not has("77795f900e2a"),
+        mlock_loses=has("37598f5a9d8b") and not has("2658f94d6792"),
         mremap_misplaces=has("ca3d76b0aa80") and not has("6f12be792fde"),
-        mremap_looks_first=version >= (5, 16),
-        mremap_moves_many=version >= (6, 17),
-        mremap_duplicates=version < (4, 14),
-        mremap_drops_uffd=version >= (5, 0),
-        remaps_by_mmap=version >= (4, 0),
-        names_shmem=version >= (6, 2),
+        mremap_looks_first=has("550a7d60bd5e"),
+        mremap_slips=has("550a7d60bd5e") and not has("7d1e64966162"),
+        mremap_wants_room=has("ea2c3f6f5545"),
+        mremap_overlaps_alike=has("9943242ca468"),
+        mremap_moves_many=has("d23cb648e365"),
+        mremap_duplicates=not has("dba58d3b8c50"),
+        mremap_drops_uffd=None if taken_unknown((4, 19), (4, 20)) else version >= (5, 0),
+        unmap_counts_edges=version < (2, 6, 33),
+        remaps_by_mmap=has("c8d78c1823f4"),
+        remaps_one_vma=None if taken_unknown((4, 4)) else not has("48f7df329474"),
+        remaps_removed=version >= (4, 5),
+        read_prepares=has("557ed1fa2620") and not has("a13ea5b75964"),
+        mlock_populates_last=has("fed067da46ad"),
+        shmdt_compares=has("d3c97900b427"),
+        shm_read_only=version >= (2, 6, 21),
+        write_only_reads=version >= (2, 6, 20),
+        exec_keys=has("62b5f7d013fc"),
+        exec_key_stays=None if taken_unknown((4, 9), (4, 14), (4, 16)) else not has("0a0b152083cf"),
+        fuse_closes=has("3be5a52b30aa"),
+        has_memfd=version >= (3, 17),
+        names_shmem=has("d09e8ca6cb93"),
         uffd_shmem=version >= (4, 11),
-        uffd_mistakes=version < (6, 4),
+        uffd_mistakes=not has("5543d3c43c41"),
     )
 
 
@@ -378,7 +422,7 @@ def releases() -> tuple[str, ...]:
     )
 
 
-def spans() -> dict[str, str]:
+def rule_versions() -> dict[str, str]:
     """Return the versions that followed each rule of history, stable releases included."""
     before = dict(zip(releases()[1:], releases(), strict=False))
     told = {}
@@ -403,5 +447,5 @@ def rules_table() -> str:
     """Return the rules of history as a table: name, versions, where ->close is asked, commit."""
     lines = [f"{'rule':16}{'versions':30}{'commit':14}close test"]
     for rule in RULES:
-        lines.append(f"{rule.name:16}{spans()[rule.name]:30}{rule.commit:14}{rule.summary}")
+        lines.append(f"{rule.name:16}{rule_versions()[rule.name]:30}{rule.commit:14}{rule.summary}")
     return "\n".join(lines)

@@ -25,6 +25,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmakernel.flags import OneSentence
+from vmakernel.process import Machine
 from vmakernel.scenario import (
     Mmap,
     Recording,
@@ -40,7 +42,7 @@ MAX_CALLS = 1024
 MAX_BYTES = 64 << 20  # of the arena, and of all segments together
 
 
-class LiveError(RuntimeError):
+class LiveError(OneSentence, RuntimeError):
     """There is no recording; the message says why in one sentence."""
 
 
@@ -92,6 +94,17 @@ def run_all(
     finally:
         if server:
             server.end()
+
+
+def machine(timeout: float = 60.0) -> Machine:
+    """What this machine adds to its kernel's version; seconds. Raises LiveError."""
+    _check_platform()
+    server = _Server()
+    try:
+        told = json.loads(_said(server.ask({"machine": True, "limit": int(timeout) + 30}, timeout)))
+    finally:
+        server.end()
+    return Machine(**told)
 
 
 def why_unsupported() -> str | None:
@@ -162,11 +175,16 @@ def _check_platform() -> None:
 
 
 def _recording(line: bytes) -> Recording:
+    return Recording.from_json(_said(line).decode())
+
+
+def _said(line: bytes) -> bytes:
+    """The line, unless it says why there is no answer. Raises Unsupported, Stopped."""
     if line.startswith(b'{"unsupported"'):
         raise Unsupported(json.loads(line)["unsupported"])
     if line.startswith(b'{"failed"'):
         raise Stopped(json.loads(line)["failed"])
-    return Recording.from_json(line.decode())
+    return line
 
 
 # -- the process that serves -----------------------------------------------------------------------

@@ -349,7 +349,8 @@ class Arena:
                 needed = "w" if write else "rwx"
                 allowed = any(
                     line.start <= page < line.end and set(needed) & set(line.perms[:3])
-                    for line in self.layout()
+                    for line in self.layout(flags=True)
+                    if not line.key
                 )
                 return {
                     "errno": error_name(error),
@@ -417,6 +418,8 @@ class Arena:
                     lines.append(self._line(start, stop, words))
             elif ours and words[0] == b"VmFlags:":
                 lines[-1].flags = b" ".join(text.split()[1:]).decode()
+            elif ours and words[0] == b"ProtectionKey:":
+                lines[-1].key = int(words[1])
         return lines
 
     def _line(self, start: int, stop: int, words: list[bytes]) -> Line:
@@ -441,7 +444,7 @@ class Line:
 
     def __init__(self, start: int, end: int, perms: str, pgoff: int, source: str) -> None:
         self.start, self.end, self.perms, self.pgoff, self.source = start, end, perms, pgoff, source
-        self.flags = ""
+        self.flags, self.key = "", 0
 
     def __str__(self) -> str:
         return f"{self.start}-{self.end} {self.perms} {self.pgoff} {self.source}"
@@ -505,6 +508,8 @@ def run_scenario(request: dict[str, Any], arena: Arena, results: IO[str], acks: 
             else:
                 outcome = arena.do(op)
         except OSError as error:
+            if error.errno == errno.EPERM and "uffd" not in op:
+                raise Unsupported(f"{op!r} is refused: a seccomp filter, or no right to") from None
             outcome = {"errno": error_name(error)}
         step["errno"] = outcome.pop("errno", "")
         lines = arena.layout(request["vm_flags"])
@@ -612,13 +617,108 @@ def in_child(
     return steps, failure
 
 
+# -- the machine -----------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    """What `vmakernel.process.Machine` asks about, as this machine has it; None: not to be told."""
+    with open("/proc/sys/vm/overcommit_memory") as file:
+        strict = file.read().strip() == "2"
+    with open("/proc/sys/vm/max_map_count") as file:
+        map_count = int(file.read())
+    flags = MAP_PRIVATE | MAP_ANONYMOUS
+    page = libc.mmap(0, PAGE, PROT["x"], flags, -1, 0)
+    key, shown = smaps_of(page)
+    return {
+        "pkeys": {(True, False): False, (False, True): True}.get((readable(page), key > 0)),
+        "thp": allowed("madvise", page, PAGE, ADVICE["nohuge"]),
+        "names": allowed("prctl", PR_SET_VMA, 0, page, PAGE, b"vmakernel"),
+        "softdirty": "sd" in shown,
+        "page": PAGE,
+        "strict": strict,
+        "memlock": memlock(),
+        "map_count": map_count,
+    }
+
+
+def readable(page: int) -> bool:
+    """Whether a page can be read."""
+    out, into = os.pipe()
+    try:
+        libc.write(into, page, 1)
+    except OSError:
+        return False
+    finally:
+        os.close(out)
+        os.close(into)
+    return True
+
+
+def allowed(name: str, *arguments: int | bytes) -> bool:
+    """Whether a call of the C library succeeds."""
+    try:
+        getattr(libc, name)(*arguments)
+    except OSError:
+        return False
+    return True
+
+
+def smaps_of(page: int) -> tuple[int, list[str]]:
+    """The protection key and the flags that smaps shows for the VMA of a page."""
+    ours, key = False, 0
+    for text in proc_lines("/proc/self/smaps"):
+        words = text.split()
+        if b"-" in words[0]:
+            start, stop = (int(number, 16) for number in words[0].split(b"-"))
+            ours = start <= page < stop
+        elif ours and words[0] == b"ProtectionKey:":
+            key = int(words[1])
+        elif ours and words[0] == b"VmFlags:":
+            return key, [word.decode() for word in words[1:]]
+    return key, []
+
+
+def memlock() -> int | None:
+    """How many pages may be locked; None where root's right to lock any number is there."""
+    with open("/proc/self/status") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    with open("/proc/self/uid_map") as file:
+        first = file.read().split() == [
+            "0",
+            "0",
+            "4294967295",
+        ]  # the right is the first user namespace's
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    if (first and effective >> 14 & 1) or limit == resource.RLIM_INFINITY:
+        return None
+    return limit // PAGE
+
+
+def told_machine() -> str:
+    """The machine as JSON; asked in a child, whose mappings and keys go with it."""
+    told, into = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            text = json.dumps(machine())
+        except Exception as error:  # whatever it is, it must not become a second server
+            text = json.dumps({"unsupported": f"the machine cannot be looked at ({error!r})"})
+        os.write(into, text.encode())
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(told) as file:
+        text = file.read()
+    os.waitpid(pid, 0)
+    return text or json.dumps({"failed": "it ended while it looked at the machine"})
+
+
 def main() -> None:
     """Answer requests until there are no more."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         request = json.loads(line)
         signal.alarm(request["limit"])  # should the parent be gone, nothing lives on for ever
-        print(record(request), flush=True)
+        print(told_machine() if "machine" in request else record(request), flush=True)
         signal.alarm(0)
 
 

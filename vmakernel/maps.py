@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from vmakernel import flags as vm
 from vmakernel.callers import propose
+from vmakernel.flags import InputError
 from vmakernel.kernels import Kernel
 from vmakernel.predicates import ORDER, Verdict, can_vma_merge_after
 from vmakernel.space import AddressSpace
@@ -86,7 +87,7 @@ _FIELD: Final = re.compile(
 )
 
 
-class MapsError(ValueError):
+class MapsError(InputError):
     """A text in which no line of a memory map could be read."""
 
 

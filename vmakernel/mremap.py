@@ -9,6 +9,8 @@ source is looked at, and stays unmapped when the call fails.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from vmakernel import callers
 from vmakernel import flags as vm
 from vmakernel.process import Declined, Errno, Process, kind
@@ -26,13 +28,19 @@ def mremap(
         return to
     vma = process.find(at)
     if vma is None and process.kernel.mremap_looks_first:
-        raise Errno("EFAULT")
+        _absent(process)
     if old >= new:
         if old > new:
             process.unmap(at + new, at + old)
         return at
     _grow(process, _resizable(process, vma, at, old, new), at, old, new, maymove=maymove)
     return at
+
+
+def _absent(process: Process) -> NoReturn:
+    if process.kernel.mremap_slips:
+        raise Declined("from 5.16 to 5.17.8 mremap() of nothing returns 14 instead of failing")
+    raise Errno("EFAULT")
 
 
 def _resizable(process: Process, vma: VMA | None, at: int, old: int, new: int) -> VMA:
@@ -46,6 +54,8 @@ def _resizable(process: Process, vma: VMA | None, at: int, old: int, new: int) -
         raise Errno("EFAULT")
     if new > old and vma.vm_flags & (vm.VM_DONTEXPAND | vm.VM_PFNMAP):
         raise Errno("EFAULT")  # before anybody is asked about a merge
+    if new > old and vma.vm_flags & vm.VM_LOCKED:
+        process.lockable(new - old)
     return vma
 
 
@@ -69,6 +79,8 @@ def _to(process: Process, at: int, old: int, new: int, to: int) -> None:
     """Move to a fixed place (mremap_to(), remap_move())."""
     kernel = process.kernel
     overlap = at + old > to and to + new > at
+    if not kernel.mremap_overlaps_alike:
+        overlap = overlap or to <= at < to + new
     vma = process.find(at)
     if kernel.mremap_moves_many:
         if overlap:
@@ -80,10 +92,10 @@ def _to(process: Process, at: int, old: int, new: int, to: int) -> None:
             return
         _resizable(process, vma, at, min(old, new), new)
     elif kernel.mremap_looks_first and vma is None:
-        raise Errno("EFAULT")
+        _absent(process)
     if overlap:
         raise Errno("EINVAL")
-    if not process.room(6):
+    if kernel.mremap_wants_room and not process.room(6):
         raise Errno("ENOMEM")
     _move_one(process, at, old, new, to)
 
@@ -117,6 +129,8 @@ def _copy(process: Process, vma: VMA, at: int, pages: int, to: int) -> None:
     if new is None:
         named = copy._replace(name=process.new_name(vma.vm_file))
         new = process.space.map(named, opened=True)
+    if new.userfaultfd and kernel.mremap_drops_uffd is None:
+        raise Declined("a stable release that was not found takes a moved VMA from userfaultfd")
     if new.userfaultfd and kernel.mremap_drops_uffd:
         flags = new.vm_flags & ~vm.VM_UFFD_MISSING
         process.space.alter(new, new._replace(userfaultfd="", vm_flags=flags))

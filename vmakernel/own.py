@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+from vmakernel.flags import InputError
 from vmakernel.guard import Guarded, Stopped
 from vmakernel.kernels import Kernel, Predicates, Removal, Rule, kernel
 from vmakernel.predicates import Verdict
@@ -88,11 +89,11 @@ def own(
 
     `close` is the close test, asked a Question. `predicates` stand in for those of the kernel, by
     name (see Predicates), and are called with (vma, proposal): is_mergeable_anon_vma returns True
-    or False, the others a Verdict. Raises TypeError for a predicate that does not exist.
+    or False, the others a Verdict. Raises InputError for a predicate that does not exist.
     """
     chosen = kernel(base) if isinstance(base, str) else base
     for wrong in predicates.keys() - set(_NAMES):
-        raise TypeError(f"there is no predicate {wrong}: choose among close, {', '.join(_NAMES)}")
+        raise InputError(f"there is no predicate {wrong}: choose among close, {', '.join(_NAMES)}")
     if close is not None:
         guard = Guarded(close, seconds=seconds)
         chosen = chosen.with_rule(_rule(name or guard.name, chosen.rule, guard))

@@ -22,7 +22,7 @@ from vmakernel import draw
 from vmakernel.callers import Result
 from vmakernel.exercise import Feedback, Grade, Note, graded
 from vmakernel.explain import Step, owed, trace, verdict
-from vmakernel.flags import NotationError, parse_flags, print_flags
+from vmakernel.flags import InputError, NotationError, parse_flags, print_flags
 from vmakernel.judges import deciding, lost
 from vmakernel.kernels import MOMENTS, Kernel, kernel
 from vmakernel.layout import strip
@@ -128,16 +128,16 @@ _NEXT: Final = count(1)
 def practice(kind: str = "layout", level: int = 1, seed: int | None = None) -> Problem:
     """Return a problem of a kind (layout, case, rule, repair) and level (1 to 3).
 
-    Without a seed, the next one. Raises ValueError.
+    Without a seed, the next one. Raises InputError.
     """
     if kind not in KINDS:
-        raise ValueError(f"there is no kind {kind!r}: choose one of {', '.join(KINDS)}")
+        raise InputError(f"there is no kind {kind!r}: choose one of {', '.join(KINDS)}")
     if level not in LEVELS:
-        raise ValueError(f"there is no level {level!r}: choose 1, 2 or 3")
+        raise InputError(f"there is no level {level!r}: choose 1, 2 or 3")
     if seed is None:
         seed = next(_NEXT)
     if not isinstance(seed, int):
-        raise ValueError(f"a seed is a whole number, not {seed!r}")
+        raise InputError(f"a seed is a whole number, not {seed!r}")
     dice = Dice(kind, level, seed)
     while True:
         found = MAKERS[kind](dice, level)

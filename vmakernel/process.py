@@ -10,22 +10,22 @@ calling ->close.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import copy
 from functools import lru_cache
 from string import ascii_uppercase
-from typing import Final
+from typing import Final, NamedTuple
 
 from vmakernel import callers
 from vmakernel import flags as vm
 from vmakernel.callers import Result
+from vmakernel.flags import InputError
 from vmakernel.kernels import Kernel
 from vmakernel.scenario import Segment
-from vmakernel.space import AddressSpace
+from vmakernel.space import MAX_MAP_COUNT, AddressSpace
 from vmakernel.vma import VMA, AnonVma, Proposal, VmOps, ops_of
 
 GONE: Final = -22  # shmctl() of a segment that was destroyed: -EINVAL
-HUGE_PAGES: Final = 512  # of 4 KiB each, in a huge page
 UNKNOWN_VMAS: Final = 1024  # more than a process has before a scenario begins
 
 _CLOSES: Final = ("shm", "fuse")
@@ -43,11 +43,51 @@ class Declined(Exception):
     """A call outside the course; the message is one sentence that says why."""
 
 
+class Machine(NamedTuple):
+    """What counts of a machine and a configuration; None: not known, and declined where it matters.
+
+    `pkeys`: protection keys. `thp`: transparent huge pages. `names`: anonymous memory can be named.
+    `softdirty`: pages written to are tracked. `page`: bytes. `strict`: vm.overcommit_memory is 2.
+    `memlock`: how many pages a process may lock; None: any number. `map_count`: vm.max_map_count.
+    """
+
+    pkeys: bool | None = None
+    thp: bool | None = None
+    names: bool | None = None
+    softdirty: bool | None = None
+    page: int = 4096
+    strict: bool = False
+    memlock: int | None = None
+    map_count: int = MAX_MAP_COUNT
+
+    @property
+    def huge(self) -> int:
+        """Pages in a huge page: as many as a page has entries of 8 bytes."""
+        return self.page // 8
+
+
+UNKNOWN: Final = Machine()
+HAS: Final = ("pkeys", "thp", "names", "softdirty")
+
+
+def machine_with(names: str) -> Machine:
+    """Return a machine that has these, such as ``thp,names``, and none of the others.
+
+    Raises InputError.
+    """
+    given = set(names.split(",")) - {"", "none"}
+    if unknown := sorted(given - set(HAS)):
+        raise InputError(
+            f"unknown {unknown[0]!r} in what a machine has: write some of {','.join(HAS)}, or none"
+        )
+    return Machine(**{name: name in given for name in HAS})
+
+
 class Process:
-    """A process of a kernel, and the child it may have forked.
+    """A process of a kernel on a machine, and the child it may have forked.
 
     `max_map_count` is how many VMAs the calls may make; None: that many that the process's other
-    VMAs do not matter. `configured`: the kernel has anon_vma names and transparent huge pages.
+    VMAs do not matter.
     """
 
     def __init__(
@@ -56,13 +96,12 @@ class Process:
         segments: Iterable[Segment] = (),
         *,
         max_map_count: int | None = None,
-        configured: bool = False,
+        machine: Machine = UNKNOWN,
     ) -> None:
-        self.kernel, self.configured = kernel, configured
+        self.kernel, self.machine = kernel, machine
         self.space = AddressSpace()
         self.open_ended = max_map_count is None
-        if max_map_count is not None:
-            self.space.max_map_count = max_map_count
+        self.space.max_map_count = machine.map_count if max_map_count is None else max_map_count
         self.segments = dict(segments)
         self.removed: set[str] = set()  # segments that go with their last attach
         self.gone: set[str] = set()
@@ -72,6 +111,9 @@ class Process:
         self.reach: Counter[str] = Counter()  # pages that each other vm_file has at least
         self.results: list[Result] = []
         self._uses: Counter[str] = Counter()
+        self._attached: Counter[str] = Counter()  # VMAs of each segment, as of `_counted` changes
+        self._counted = 0
+        self._locked = 0  # pages that were asked to be locked, so far
         self._anon_vmas = 0
         taken = {name[0].upper() for name in self.segments}
         self._letters = [c for c in ascii_uppercase if c not in taken] or list(ascii_uppercase)
@@ -84,6 +126,8 @@ class Process:
         twin.lost, twin.forked = self.lost.copy(), self.forked and self.forked.copy()
         twin.sizes, twin.reach = self.sizes.copy(), self.reach.copy()
         twin.results, twin._uses = self.results.copy(), self._uses.copy()
+        self._count_attaches()
+        twin._attached, twin._counted = self._attached.copy(), 0
         return twin
 
     # --- names -----------------------------------------------------------------------------------
@@ -117,6 +161,12 @@ class Process:
         _, vma, above = self.space.tree.around(page)
         return vma or above
 
+    def between(self, start: int, end: int) -> Iterator[VMA]:
+        """Give each VMA that has one of the pages `start` to `end`."""
+        while (vma := self.find_above(start)) is not None and vma.vm_start < end:
+            yield vma
+            start = vma.vm_end
+
     def layout(self) -> tuple[str, ...]:
         """Return a line for each VMA: ``start-end perms pgoff source``."""
         return tuple([layout_line(vma) for vma in self.space.tree])
@@ -127,13 +177,18 @@ class Process:
         return {name: GONE if name in self.gone else counts[name] for name in self.segments}
 
     def _attaches(self) -> Counter[str]:
-        counts = self.lost.copy()
-        if self.forked:
-            counts += self.forked
-        for vma in self.space.tree:
-            if vma.vm_file is not None and vma.vm_file.startswith("shm:"):
-                counts[source(vma.vm_file)[4:]] += 1
-        return counts
+        self._count_attaches()
+        return self.lost + (self.forked or Counter()) + self._attached
+
+    def _count_attaches(self) -> None:
+        """Bring the count of VMAs up to date by what has changed since it was asked for last."""
+        if self.space.mark() < self._counted:  # something was taken back
+            self._attached = Counter([name for vma in self.space.tree if (name := segment(vma))])
+        else:
+            for gone, come in self.space.changes(self._counted):
+                self._attached.update([name for vma in come if (name := segment(vma))])
+                self._attached.subtract([name for vma in gone if (name := segment(vma))])
+        self._counted = self.space.mark()
 
     # --- acting ----------------------------------------------------------------------------------
 
@@ -142,8 +197,8 @@ class Process:
         self.results.append(result)
         if result.outcome is not None:
             for vma in result.outcome.lost:
-                if vma.vm_file is not None:
-                    self.lost[source(vma.vm_file).removeprefix("shm:")] += 1
+                if name := segment(vma):
+                    self.lost[name] += 1
         return result
 
     def change(self, proposal: Proposal) -> VMA:
@@ -165,6 +220,13 @@ class Process:
         self._count()
         return len(self.space.tree) + vmas <= self.space.max_map_count
 
+    def lockable(self, pages: int) -> None:
+        """Decline where so many more locked pages may be more than this process is allowed."""
+        self._locked += pages
+        most = self.machine.memlock
+        if most is not None and self._locked > most:
+            raise Declined(f"more than {most} locked pages may be too many for this user")
+
     def _count(self) -> None:
         if self.open_ended and len(self.space.tree) > self.space.max_map_count - UNKNOWN_VMAS:
             raise Declined(
@@ -180,15 +242,8 @@ class Process:
 
     def fork(self) -> None:
         """Fork a child that does nothing: ->open runs on each VMA it gets (dup_mmap())."""
-        self.forked = Counter(
-            [
-                source(vma.vm_file)[4:]
-                for vma in self.space.tree
-                if vma.vm_file is not None
-                and vma.vm_file.startswith("shm:")
-                and not vma.vm_flags & vm.VM_DONTCOPY
-            ]
-        )
+        inherited = [vma for vma in self.space.tree if not vma.vm_flags & vm.VM_DONTCOPY]
+        self.forked = Counter([name for vma in inherited if (name := segment(vma))])
 
     def exit(self) -> dict[str, int]:
         """End the process and its child, and return the attaches that are left."""
@@ -205,8 +260,11 @@ class Process:
         needed = vm.VM_WRITE if write else vm.VM_ACCESS
         while start < end:
             vma = self.find(start)
-            if vma is None or not vma.vm_flags & needed:
+            if vma is None or not vma.vm_flags & needed or keyed(vma):
                 raise Errno("EFAULT", "SIGSEGV")
+            only_written = vma.vm_flags & vm.VM_ACCESS == vm.VM_WRITE
+            if only_written and not write and not self.kernel.write_only_reads:
+                raise Declined("up to 2.6.19 reading such memory fails until it was written to")
             stop = min(end, vma.vm_end)
             self._fault(vma, write=write)
             if self._file_end(vma, start, stop) < stop:
@@ -223,7 +281,7 @@ class Process:
             if vma is None or vma.vm_start >= end:
                 break
             stop = min(end, vma.vm_end)
-            if vma.vm_flags & vm.VM_ACCESS:
+            if vma.vm_flags & vm.VM_ACCESS and not keyed(vma):
                 write = vma.vm_flags & (vm.VM_WRITE | vm.VM_SHARED) == vm.VM_WRITE
                 self._fault(vma, write=write)
                 if not ignore and self._file_end(vma, start, stop) < stop:
@@ -239,9 +297,11 @@ class Process:
             raise Declined("a fault on memory that userfaultfd watches waits for an answer")
         if vma.vm_flags & vm.VM_SHARED or vma.anon_vma is not None:
             return
-        if write:
+        if write or (vma.vm_file is None and self.kernel.read_prepares):
             self.space.alter(vma, vma._replace(anon_vma=self._anon_vma(vma)))
-        elif vma.vm_file is None and vma.pages >= HUGE_PAGES:
+        elif (
+            vma.vm_file is None and vma.pages >= self.machine.huge and self.machine.thp is not False
+        ):
             raise Declined("reading so much memory makes an anon_vma or not as huge pages are set")
 
     def _file_end(self, vma: VMA, start: int, stop: int) -> int:
@@ -284,9 +344,21 @@ def kind(vma: VMA) -> str:
     return "anon" if vma.vm_file is None else source(vma.vm_file).partition(":")[0]
 
 
+def segment(vma: VMA) -> str:
+    """Return the segment that a VMA attaches, "" if none."""
+    if vma.vm_file is None or not vma.vm_file.startswith("shm:"):
+        return ""
+    return source(vma.vm_file)[4:]
+
+
 def source(vm_file: str) -> str:
     """Return what a layout line calls a vm_file: attaches of one segment look alike."""
     return vm_file.partition("#")[0]
+
+
+def keyed(vma: VMA) -> bool:
+    """Return whether a protection key keeps everybody from reading and writing."""
+    return bool(vma.vm_flags & vm.VM_PKEY_BIT0)
 
 
 def file_ops(vm_file: str | None) -> VmOps | None:

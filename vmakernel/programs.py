@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from vmakernel import scenario as sc
+from vmakernel.flags import InputError
 from vmakernel.scenario import Call, Scenario
 
 
-class ProgramError(ValueError):
+class ProgramError(InputError):
     """A scenario that cannot be written as a program; says which call is in the way."""
 
 

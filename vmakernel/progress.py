@@ -2,7 +2,8 @@
 
 Previous: __main__.py; next: judges.py. Nothing here knows a question or a notebook.
 
-The file is `mine/progress.jsonl` in a clone of the course, else in the user's data folder.
+The file is `mine/progress.jsonl` in a clone of the course and in the course inside a browser, where
+it is on the page's own drive; else it is in the user's data folder.
 VMAKERNEL_PROGRESS names another file; if it is empty, nothing is read and nothing is written, as in
 the tests and when notebooks are stored. forget() deletes the file.
 """
@@ -19,6 +20,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 VARIABLE: Final = "VMAKERNEL_PROGRESS"
+DRIVE: Final = Path("/drive")  # where JupyterLite puts what the browser keeps, if it can
+NO_DRIVE: Final = (
+    "This page has no drive to write on, so what you answer is kept until its kernel ends: "
+    "open the course in a window that is not private, from an address with https or localhost."
+)
 DAY: Final = 24 * 60 * 60
 BOXES: Final = (1, 3, 7, 21)  # days until a question that was answered right is due again
 
@@ -43,12 +49,15 @@ class Standing(NamedTuple):
 
 # What was answered while this Python runs, so that running a cell again loses nothing.
 SAID: Final[dict[str, list[str]]] = {}
+_WARNED: Final[list[Path]] = []
 
 
 def path() -> Path | None:
     """Return where the results are kept, None where none are."""
     if (told := os.environ.get(VARIABLE)) is not None:
         return Path(told).expanduser() if told.strip() else None
+    if sys.platform == "emscripten" and DRIVE.is_dir():
+        return DRIVE / "mine" / "progress.jsonl"
     course = Path(__file__).resolve().parent.parent
     if (course / "notebooks" / "lessons.toml").is_file():
         return course / "mine" / "progress.jsonl"
@@ -65,7 +74,7 @@ def _data() -> Path:
 
 
 def record(name: str, held: bool, said: str = "") -> str:
-    """Keep one result; return "" or, where it could not be written, one sentence that says so."""
+    """Keep one result; return "" or one sentence, if it could not be written or will not last."""
     if (file := path()) is None:
         return ""
     result = Result(int(time.time()), name, held, said[:400])
@@ -82,6 +91,10 @@ def record(name: str, held: bool, said: str = "") -> str:
     except OSError as error:
         why = error.strerror or type(error).__name__
         return f"This answer could not be kept in {file} ({why}); let {VARIABLE} name another file."
+    if sys.platform == "emscripten" and VARIABLE not in os.environ and DRIVE not in file.parents:
+        if not _WARNED:
+            _WARNED.append(file)
+            return NO_DRIVE
     return ""
 
 

@@ -305,12 +305,30 @@ class Question:
         return chosen
 
     def _said(self, chosen: Sequence[Option]) -> str:
-        return ", ".join([self.listing[self.options.index(one)] for one in chosen])
+        return ", ".join(map(self.lettered, chosen))
+
+    def lettered(self, option: Option) -> str:
+        """Return an option as it is listed, with its letter."""
+        return self.listing[self.options.index(option)]
 
     def _reply(self, option: Option) -> list[str]:
         if option.right:
             return [self.because]
         return [f"Behind it: {option.misconception}.", option.reply]
+
+    @cached_property
+    def others(self) -> list[str]:
+        """What is behind each answer that is wrong, and the reply to it."""
+        if self.kind is Kind.FIND:
+            typed = [
+                (f"`{row['answer']}`", self.judge(row["answer"])) for row in self.data["wrong"]
+            ]
+            return [f"{Mark.FAILED} {said}. {' '.join(judged.lines)}" for said, judged in typed]
+        return [
+            f"{Mark.FAILED} {self.lettered(one)}. {' '.join(self._reply(one))}"
+            for one in self.options
+            if not one.right
+        ]
 
     @cached_property
     def evidence(self) -> list[str]:

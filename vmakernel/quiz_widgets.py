@@ -17,10 +17,11 @@ import ipywidgets
 from vmakernel import draw, exercise, progress
 from vmakernel.explain import Mark
 from vmakernel.lesson import table
-from vmakernel.quiz import TO_DO, Judged, Kind, Option, Question, QuizError, bank, find, of_lesson
+from vmakernel.quiz import TO_DO, Judged, Kind, Question, QuizError, bank, find, of_lesson
 from vmakernel.widgets import Panel, guarded
 
 AT_ONCE: Final = 3  # questions to remember
+OTHERS: Final = "Why not something else?"
 
 # What a lesson asked, for the life of the notebook's kernel: running its cell again asks the same.
 _RECALLED: Final[dict[str, list[Question]]] = {}
@@ -34,6 +35,8 @@ STYLE: Final = (
     ".vk-quiz .widget-checkbox{height:auto;width:auto}"
     ".vk-quiz pre{white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;font-size:.85em;"
     "margin:.4em 0}"
+    ".vk-quiz .vk-others{list-style:none;padding-left:1em;margin:.4em 0}"
+    ".vk-quiz summary{cursor:pointer}"
 )
 
 
@@ -267,7 +270,7 @@ class Quiz(Panel):
             lines = "".join([f"<p>{_html(line)}</p>" for line in last.lines])
             if last.shown:
                 lines += f"<pre>{escape(chr(10).join(last.shown))}</pre>"
-            told = f"<p><b>{escape(str(last))}</b></p>{lines}{tried}"
+            told = f"<p><b>{escape(str(last))}</b></p>{lines}{self._why_not() * last.right}{tried}"
             self.result.value = f'<div role="status">{told}</div>'
 
     @property
@@ -277,7 +280,14 @@ class Quiz(Panel):
             return str(self.question)
         said = [str(one) for one in self.judged]
         last = self.judged[-1]
-        return "\n".join([self.question.text, *said, *last.lines, *last.shown])
+        others = [OTHERS, *self.question.others] if last.right and self.question.others else []
+        return "\n".join([self.question.text, *said, *last.lines, *last.shown, *others])
+
+    def _why_not(self) -> str:
+        """What is wrong with every other answer, folded; nothing where there is no other."""
+        listed = "".join([f"<li>{_html(line)}</li>" for line in self.question.others])
+        told = f'<ul class="vk-others">{listed}</ul>'
+        return f"<details><summary>{OTHERS}</summary>{told}</details>" if listed else ""
 
     @property
     def front(self) -> str:
@@ -301,22 +311,12 @@ class Quiz(Panel):
         question = self.question
         if question.kind is Kind.FIND:
             yield f"For example `{question.key[0]}`. {question.because}"
-            for row in question.data["wrong"]:
-                judged = question.judge(row["answer"])
-                yield f"{Mark.FAILED} `{row['answer']}`. {' '.join(judged.lines)}"
-            return
-        if question.kind is Kind.ORDER:
+        elif question.kind is Kind.ORDER:
             yield f"{Mark.HELD} {', '.join(question.key)}. {question.because}"
-        wrong = [one for one in question.options if not one.right]
-        if question.kind is not Kind.ORDER:
-            right = [one for one in question.options if one.right]
-            yield f"{Mark.HELD} {'; '.join(map(self._lettered, right))}. {question.because}"
-        for one in wrong:
-            behind = f"Behind it: {one.misconception}. {one.reply}"
-            yield f"{Mark.FAILED} {self._lettered(one)}. {behind}"
-
-    def _lettered(self, option: Option) -> str:
-        return self.question.listing[self.question.options.index(option)]
+        else:
+            right = [question.lettered(one) for one in question.options if one.right]
+            yield f"{Mark.HELD} {'; '.join(right)}. {question.because}"
+        yield from question.others
 
     def _repr_mimebundle_(self, **which: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = self.box._repr_mimebundle_(**which)

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple, TextIO
 
 from vmakernel import callers
 from vmakernel.callers import Result
-from vmakernel.flags import NotationError, parse_flags
+from vmakernel.flags import InputError, NotationError, parse_flags
 from vmakernel.kernels import Kernel
 from vmakernel.layout import parse_layout
-from vmakernel.space import AddressSpace, SpaceError
+from vmakernel.space import AddressSpace
 from vmakernel.vma import VMA, Attributes, ops_of, parse_attributes, parse_range, parse_vma
 
 
@@ -206,7 +206,7 @@ def replay(kernel: Kernel, lines: Iterable[str], out: TextIO) -> int:
             continue
         try:
             out.write(replay_line(kernel, line) + "\n")
-        except (NotationError, SpaceError) as error:
+        except InputError as error:
             malformed = 2
             out.write(f"{line.split(maxsplit=1)[0]} error {error}\n")
     return malformed

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from vmakernel.kernels import Kernel
-from vmakernel.predict import Prediction, predict
-from vmakernel.scenario import Scenario, Step, parse
+from vmakernel.predict import Predicted, Prediction, predict
+from vmakernel.process import UNKNOWN, Machine
+from vmakernel.scenario import parse
 
 DIFFERENT: Final = "≠"
 MOST_LINES: Final = 40  # of one layout
@@ -18,25 +19,25 @@ _BOLD, _PLAIN = "\x1b[1;33m", "\x1b[0m"
 _GAP: Final = 3
 
 
-def run_text(
-    text: str, kernels: Sequence[Kernel], *, name: str = "scenario", color: bool = False
-) -> str:
-    """Return every scenario of a text side by side; `name` is for one without. ScenarioError."""
-    shown = [side_by_side(scenario, kernels, color=color) for scenario in parse(text, name)]
-    return "\n\n".join(shown)
+def predict_all(
+    text: str, kernels: Sequence[Kernel], *, machine: Machine = UNKNOWN, name: str = "scenario"
+) -> list[list[Prediction]]:
+    """Return, for every scenario of a text, what each kernel does with it.
+
+    `name` is for a scenario without one. Raises ScenarioError.
+    """
+    return [
+        [predict(scenario, kernel, machine=machine) for kernel in kernels]
+        for scenario in parse(text, name)
+    ]
 
 
-def run_json(text: str, kernel: Kernel, *, name: str = "scenario") -> str:
-    """Return a line of JSON for every scenario of a text, in the recorded form. ScenarioError."""
-    return "\n".join([predict(scenario, kernel).to_json() for scenario in parse(text, name)])
-
-
-def side_by_side(scenario: Scenario, kernels: Sequence[Kernel], *, color: bool = False) -> str:
-    """Return what each of `kernels` does with `scenario`: a block a call, a column a kernel.
+def side_by_side(predictions: Sequence[Prediction], *, color: bool = False) -> str:
+    """Return what each kernel does with a scenario: a block a call, a column a kernel.
 
     A line that is not the same in every column begins with ≠, and with `color` is lit.
     """
-    predictions = [predict(scenario, kernel) for kernel in kernels]
+    scenario = predictions[0].scenario
     blocks = [("", [[str(prediction.kernel)] for prediction in predictions])]
     for number, call in enumerate(scenario.calls):
         columns = [_column(prediction, number) for prediction in predictions]
@@ -60,7 +61,7 @@ def side_by_side(scenario: Scenario, kernels: Sequence[Kernel], *, color: bool =
 def _column(prediction: Prediction, number: int) -> list[str]:
     """Return the lines of one kernel after one call; none behind a call that was declined."""
     if number < len(prediction.steps):
-        return _lines(prediction.steps[number].step)
+        return _lines(prediction.steps[number])
     return ["declined"] if number == len(prediction.steps) else []
 
 
@@ -68,16 +69,17 @@ def _after_exit(prediction: Prediction) -> list[str]:
     return [] if prediction.refused else [_attaches(prediction.nattch_after_exit)]
 
 
-def _lines(step: Step) -> list[str]:
+def _lines(step: Predicted) -> list[str]:
     lines = []
+    layout, total = step.first(MOST_LINES)
     if step.errno:
         lines.append(step.errno + (f" ({step.note})" if step.note else ""))
     elif step.ret is not None:
         lines.append(f"returns {step.ret}")
-    lines += step.layout[:MOST_LINES]
-    if len(step.layout) > MOST_LINES:
-        lines.append(f"... {len(step.layout)} VMAs")
-    if not step.layout:
+    lines += layout
+    if total > MOST_LINES:
+        lines.append(f"... {total} VMAs")
+    if not total:
         lines.append("nothing mapped")
     if step.nattch:
         lines.append(_attaches(step.nattch))

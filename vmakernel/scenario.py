@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple, NoReturn
 
+from vmakernel.flags import InputError
+
 PROTS = ("none", "r", "w", "x", "rw", "rx", "wx", "rwx")
 ADVICE = (
     "normal", "seq", "rand", "dontdump", "dodump", "dontfork", "dofork", "huge", "nohuge",
@@ -28,7 +30,7 @@ SOURCES = ("anon", "file", "memfd", "fuse")
 MAX_PAGE = 2**35  # an address space of 47 bits in pages of 4096 bytes
 
 
-class ScenarioError(ValueError):
+class ScenarioError(InputError):
     """A scenario that cannot be read: one sentence, with the line number and the line if known."""
 
     def __init__(self, problem: str, line_number: int | None = None, line: str = "") -> None:

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from vmakernel import calls
 from vmakernel import flags as vm
 from vmakernel import scenario as sc
+from vmakernel.flags import InputError
 from vmakernel.guard import Guarded, Stopped
 from vmakernel.kernels import Kernel
 from vmakernel.predict import Prediction, predict
@@ -79,7 +80,7 @@ class Search:
 
     `until` is "leak", "differ" (for two kernels and more) or a function that is given a View for
     each kernel and returns True where it is content. `found` is the program, None so far.
-    Raises ValueError for a wrong `until`.
+    Raises InputError for a wrong `until`.
     """
 
     def __init__(
@@ -91,13 +92,13 @@ class Search:
         most: int = MOST,
     ) -> None:
         if not kernels:
-            raise ValueError("name a kernel to search in")
+            raise InputError("name a kernel to search in")
         if until == DIFFER and len(kernels) < 2:
-            raise ValueError("only two kernels can differ: name another one")
+            raise InputError("only two kernels can differ: name another one")
         if isinstance(until, str) and until not in (LEAK, DIFFER):
-            raise ValueError(f"{until!r} is nothing to search for: write leak or differ")
+            raise InputError(f"{until!r} is nothing to search for: write leak or differ")
         if not 0 < pages <= window or most < 1:
-            raise ValueError(
+            raise InputError(
                 f"a segment of {pages} pages in a window of {window}, {most} states: "
                 "write numbers from 1, and no window smaller than the segment"
             )
@@ -291,7 +292,7 @@ def shortest(
 ) -> Search:
     """Search for the shortest program and return the search; see Search, also for `limits`.
 
-    Raises ValueError, Stopped.
+    Raises InputError, Stopped.
     """
     return Search(*kernels, until=until, **limits).run(progress)
 

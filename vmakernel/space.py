@@ -10,9 +10,10 @@ log is the journal read forwards.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from vmakernel.flags import InputError
 from vmakernel.layout import parse_layout, strip
 from vmakernel.outcome import Outcome
 from vmakernel.tree import VmaTree
@@ -35,7 +36,7 @@ class Log(NamedTuple):
 NOTHING: Final = Log()
 
 
-class SpaceError(ValueError):
+class SpaceError(InputError):
     """VMAs that cannot stand in one address space; says which."""
 
 
@@ -175,6 +176,11 @@ class AddressSpace:
     def mark(self) -> int:
         """Return a mark to which undo() can go back."""
         return len(self._journal)
+
+    def changes(self, start: int, end: int | None = None) -> Iterator[tuple[list[VMA], list[VMA]]]:
+        """Give what went and what came with each change since the mark `start`, to `end`."""
+        for gone, come, _, _ in self._journal[start:end]:
+            yield gone, come
 
     def undo(self, mark: int | None = None) -> None:
         """Take back the last change, or all changes since `mark`."""

@@ -19,13 +19,13 @@ from traitlets import TraitError
 
 from vmakernel import draw, recorded
 from vmakernel.explain import Check, Mark, Step, checks, explain, owed, trace
-from vmakernel.flags import NotationError
+from vmakernel.flags import InputError, NotationError
 from vmakernel.kernels import MOMENTS, Kernel, Removal, Rule, UnknownKernel, kernel
 from vmakernel.layout import strip
 from vmakernel.predicates import Asked, Verdict
 from vmakernel.replay import parse_scenario
 from vmakernel.vma import VMA, parse_range, parse_vma
-from vmakernel.widgets import MISTAKES, Panel, guarded
+from vmakernel.widgets import Panel, guarded
 
 
 class Situation(NamedTuple):
@@ -424,7 +424,7 @@ class ToggleLab(Panel):
             self.traces = [trace(one, scenario) for one in self.kernels]
             self.picture = draw.before_after(scenario, *self.kernels)
             shown = self._as_text(scenario) if self.as_text.value else self._as_pictures()
-        except MISTAKES:
+        except InputError:
             shown = self.picture.svg
             raise
         finally:

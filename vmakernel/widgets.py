@@ -18,17 +18,15 @@ import ipywidgets
 
 from vmakernel import draw
 from vmakernel.explain import Mark, Step, questions, trace
-from vmakernel.flags import VM_EXEC, NotationError
-from vmakernel.kernels import MOMENTS, TOGGLES, Kernel, UnknownKernel, kernel
+from vmakernel.flags import VM_EXEC, InputError, NotationError
+from vmakernel.kernels import MOMENTS, TOGGLES, Kernel, kernel
 from vmakernel.layout import parse_layout, strip
 from vmakernel.replay import parse_scenario
-from vmakernel.space import AddressSpace, SpaceError
+from vmakernel.space import AddressSpace
 from vmakernel.vma import VMA
 
 if TYPE_CHECKING:
     from vmakernel.toggle_lab import ToggleLab
-
-MISTAKES: Final = (NotationError, SpaceError, UnknownKernel)
 
 # Works in JupyterLab's light and dark theme, and without any; state is never shown by colour alone.
 STYLE: Final = (
@@ -78,7 +76,7 @@ def guarded(change: Callable[Concatenate[Self, Rest], None]) -> Callable[..., No
         try:
             panel.complain("")
             change(panel, *args, **kwargs)
-        except MISTAKES as mistake:
+        except InputError as mistake:
             panel.complain(str(mistake))
         except Exception as error:
             panel.complain(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
 
 from tests.site.conftest import ROOT, SITE
-from vmakernel import draw, widgets
+from vmakernel import draw, quiz, widgets
 from vmakernel.exercise import find
 from vmakernel.kernels import kernel
 from vmakernel.recorded import situation
@@ -50,7 +51,7 @@ class Notebook:
     def __init__(self, context, address: str, path: str) -> None:
         self.tab = context.new_page()
         self.tab.set_default_timeout(MINUTES)
-        self.tab.route("**/jupyter-lite.json*", self._within_reach)
+        context.route("**/jupyter-lite.json*", self._within_reach)
         self.began = time.monotonic()
         self.tab.goto(f"{address}lite/notebooks/index.html?path={path}")
         self.tab.locator(".jp-Cell").first.wait_for()
@@ -137,3 +138,34 @@ def test_no_kernel_is_asked_and_a_chart_needs_no_matplotlib(offline, address):
     chart = "from vmakernel.charts import counts\ncounts('seg A 4\\nshmat A 0', '6.3')"
     assert lesson.run("compose-third", chart).startswith("VMAs after each call.")
     lesson.tab.locator("svg.vk[aria-label^='VMAs after each call']").first.wait_for()
+
+
+def test_what_was_answered_outlives_the_kernel_and_the_page(offline, address):
+    context = offline()
+    lesson = Notebook(context, address, "notebooks/05-the-patch.ipynb")
+    lesson.run("quiz-ask")
+    asked = lesson.tab.locator(".vk-quiz").first
+    question = quiz.of_lesson("05")[0]
+    (right,) = [line for line in question.listing if line[3:] in question.key]
+    asked.get_by_label(right, exact=True).check()
+    asked.get_by_role("button", name="answer", exact=True).click()
+    told = asked.get_by_role("status")
+    told.get_by_text(f"You said {right} ✓").wait_for()
+    assert asked.get_by_role("alert").count() == 0, "it is kept, so nothing is said"
+    told.get_by_text("Why not something else?").click()
+    for line in question.others:
+        assert line.replace("`", "") in told.inner_text()
+
+    kept = "from vmakernel import progress; print(*[one[1:3] for one in progress.results()[0]])"
+    answers = f"('{question.id}', True)"
+    lesson.tab.reload()
+    lesson.tab.locator(".jp-Cell").first.wait_for()
+    assert answers in lesson.run("quiz-ask", kept)
+    lesson.tab.evaluate(f"{STARTED}.restart()")
+    assert answers in lesson.run("quiz-ask", kept)
+    lesson.tab.close()
+    page = Notebook(context, address, "notebooks/progress.ipynb")
+    assert page.run_all() == []
+    shown = page.run("page-show")
+    assert re.search(r"^05 +\d+ +1 +0$", shown, re.M)
+    assert f"{question.id}: in a day" in shown
