@@ -96,9 +96,10 @@ def borders() -> set[str]:
 
 def unheard_of(text: str) -> list[str]:
     """The stable releases in a text at which nothing is known to change, and none is recorded."""
-    return [
-        v for v in re.findall(r"(?<![\d.@])[5-7]\.\d+\.\d+(?![.\d-])", text) if v not in borders()
-    ]
+    # What a distribution calls its kernel is no border.
+    text = re.sub(r"\((?:Debian|Ubuntu) [^)]*\)", "", text)
+    named = re.findall(r"(?<![\d.@])[5-7]\.\d+\.\d+(?![.\d-])", text)
+    return [version for version in named if version not in borders()]
 
 
 def prose(path: Path) -> str:
