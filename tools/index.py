@@ -222,9 +222,9 @@ def _measured(table: list[Lesson]) -> str:
     return (
         "## How long it takes\n\n"
         "Minutes are a judgement: time to read, to commit to a prediction, to change one thing. "
-        "The other columns are measured (`python -m tools.index --measure`): words to read, folded "
-        "outputs to predict, and how many seconds all cells of the lesson keep a core busy, start "
-        f"of the kernel included, on {known['machine']}.\n\n" + "\n".join(rows)
+        "The other columns are measured (`.venv/bin/python -m tools.index --measure`): words to "
+        "read, folded outputs to predict, and how many seconds all cells of the lesson keep a core "
+        f"busy, start of the kernel included, on {known['machine']}.\n\n" + "\n".join(rows)
     )
 
 
