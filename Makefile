@@ -4,8 +4,10 @@
 PYTHON ?= python3
 LAB_FLAGS ?=
 NOTEBOOKS ?=
+N ?= 400
+SEED ?=
 
-.PHONY: help lab test test-browser test-site test-slow work bench update site lab-page slides notebooks lock hub rehearse clean
+.PHONY: help lab test test-browser test-site test-live test-nightly test-slow work bench update site lab-page slides notebooks lock hub rehearse clean
 
 help:           ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -22,9 +24,15 @@ test-browser:   ## every notebook and every control in JupyterLab, with Chromium
 work:           ## copy the exercises into work/; what is there is kept
 	@$(PYTHON) tools/course.py work
 
-test-slow:      ## the small world one by one (an hour; it goes on where it was interrupted), ten thousand practice problems
+test-live:      ## N=400 fresh random programs on your kernel, against the prediction; SEED repeats some
+	@$(PYTHON) -m tests.live_batch $(N) $(SEED)
+
+test-nightly:   ## all tests, with what a push does not need and fresh random examples; then test-live
+	@VMAKERNEL_NIGHTLY=1 $(PYTHON) tools/course.py test
+	@$(PYTHON) -m tests.live_batch 5000
+
+test-slow:      ## the small world one by one (an hour; it goes on where it was interrupted)
 	@PYTHONPATH=. $(PYTHON) tests/slow_explore.py
-	@VMAKERNEL_SLOW=1 .venv/bin/python -m pytest -q tests/test_practice.py
 
 bench:          ## how long exploring takes, and how long without thinking
 	@$(PYTHON) -m benchmarks

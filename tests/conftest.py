@@ -11,9 +11,20 @@ from vmakernel import guard, progress
 # A test neither reads nor writes what the one who runs it has learned.
 os.environ[progress.VARIABLE] = ""
 
-# A slow machine is no failure, and a failure names the bytes that repeat it.
-settings.register_profile("course", deadline=None, print_blob=True)
+NIGHTLY = bool(os.environ.get("VMAKERNEL_NIGHTLY"))  # `make test-nightly`
+
+# A slow machine is no failure. Examples are always the same but at night, and there a failure names
+# the bytes that repeat it.
+settings.register_profile("course", deadline=None, print_blob=True, derandomize=not NIGHTLY)
 settings.load_profile("course")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is marked `nightly` to the night."""
+    if not NIGHTLY:
+        later = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=later)
+        items[:] = [item for item in items if item not in set(later)]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,6 +1,6 @@
 """Fresh random programs on the running kernel, held against the prediction: `make test-live`.
 
-    python -m tests.live_batch [N [SEED]]
+    .venv/bin/python -m tests.live_batch [N [SEED]]
 
 Ends with 1 if anything differed; a program that differs is printed, and so is the seed.
 """

@@ -98,6 +98,7 @@ def test_agrees_with_the_sample(version):
     assert not wrong, f"{len(wrong)} of {len(RECORDED[version])}\n" + "\n".join(wrong[:3])
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the full recordings (../shared) are not here")
 @pytest.mark.parametrize("version", RECORDED)
 def test_agrees_with_every_recording(version):

@@ -36,6 +36,7 @@ def test_agrees_with_the_sample(version):
     assert not wrong, f"{len(wrong)} of {len(SAMPLE['scenarios'])}\n" + "\n".join(wrong[:5])
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not FULL.is_dir(), reason="the full recordings (../shared) are not here")
 @pytest.mark.parametrize("version", RECORDED)
 def test_agrees_with_every_recording(version):

@@ -96,6 +96,7 @@ def test_every_recorded_scenario_reads_and_prints_as_it_was() -> None:
     assert len({type(call) for program in programs for call in program.calls}) >= 14
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recordings themselves are not at hand")
 def test_every_recording_at_hand_reads_and_prints_as_it_was() -> None:
     lines = [line for path in SHARED.glob("*.gz") for line in lines_of(path)]

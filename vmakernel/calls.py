@@ -77,7 +77,7 @@ def _map(
 ) -> None:
     """Unmap what is there, account for private writable memory, merge or add (mmap_region()).
 
-    `over` is the VMA whose segment is mapped anew, which unmapping it may destroy.
+    `over` is the VMA whose segment is mapped anew; it may be gone when that is unmapped.
     """
     if flags & vm.VM_EXEC:
         _executable(vm_file)
