@@ -14,7 +14,7 @@ from vmakernel.explain import explain, trace
 from vmakernel.explore import Deed, Diff, deed, diff, judge, plane, same, same_rule, toggled, twins
 from vmakernel.flags import InputError, parse_flags
 from vmakernel.guard import Stopped
-from vmakernel.kernels import MOMENTS, RULES, TOGGLES, Kernel, Removal, Rule, kernel
+from vmakernel.kernels import MOMENTS, RULES, TOGGLES, Kernel, Removal, Rule, UnknownKernel, kernel
 from vmakernel.outcome import Outcome
 from vmakernel.own import Question, own
 from vmakernel.predicates import Verdict
@@ -223,6 +223,14 @@ def test_every_witness_replays(pair, uniform):
             assert got == expected, f"{one}: {group.witness}"
             assert step.leaked == expected.loses_close
         assert explain(pair, group.witness)
+
+
+def test_a_rule_may_be_named_by_its_text_and_a_slip_is_one_sentence():
+    assert str(diff("6.3", "6.5")) == str(diff(kernel("6.3"), kernel("6.5")))
+    assert str(judge("6.12")) == str(judge(kernel("6.12")))
+    for call in (lambda: judge("6.55"), lambda: diff("6.3", "6.5x"), lambda: same("6.3", "x")):
+        with pytest.raises(UnknownKernel):
+            call()
 
 
 def test_the_smallest_witness_is_small():

@@ -60,8 +60,9 @@ CHECKS = [
         "-p",
         "no:cacheprovider",
         "--durations=10",
-        # A file or a notebook at a time on every core: the cells of a notebook belong together.
-        "--numprocesses=auto",
+        # A file or a notebook at a time: the cells of a notebook belong together. One process more
+        # than there are cores, since some tests wait, for a server or for a time limit.
+        f"--numprocesses={(os.cpu_count() or 1) + 1}",
         "--dist=loadfile",
         *NOTEBOOK_TESTS,
         "--ignore=tests/browser",
@@ -309,6 +310,7 @@ def trust(notebooks: list[Path]) -> None:
 def test() -> int:
     """Check form, types, engine and every notebook; all of it, even where something fails."""
     make_environment()
+    STATE.mkdir(exist_ok=True)
     os.environ["VMAKERNEL_PROGRESS"] = ""  # no test reads or writes what the reader has learned
     failed = []
     for check in CHECKS:

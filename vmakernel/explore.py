@@ -203,7 +203,7 @@ class Diff(NamedTuple):
         return "\n".join(told)
 
 
-def diff(before: Kernel, after: Kernel, *, uniform: bool = True) -> Diff:
+def diff(before: Kernel | str, after: Kernel | str, *, uniform: bool = True) -> Diff:
     """Return every difference between two kernels; `uniform`: see World. Raises Stopped."""
     before, after = guarded(before), guarded(after)
     found: dict[tuple[int, Deed, Deed], list[Class]] = {}
@@ -419,7 +419,7 @@ def facts(outcome: Outcome, limits: Limits) -> dict[str, bool]:
     }
 
 
-def judge(kernel: Kernel, *, uniform: bool = True) -> Judgement:
+def judge(kernel: Kernel | str, *, uniform: bool = True) -> Judgement:
     """Say whether a kernel's close test is safe and minimal; `uniform`: see World.
 
     Raises Stopped where a learner's function does not answer.
@@ -536,7 +536,7 @@ def same_rule(kernel: Kernel, *, uniform: bool = True) -> list[str]:
     return [rule.name for rule in RULES if same(kernel, kernel.with_rule(rule), uniform=uniform)]
 
 
-def same(a: Kernel, b: Kernel, *, uniform: bool = True) -> bool:
+def same(a: Kernel | str, b: Kernel | str, *, uniform: bool = True) -> bool:
     """True where no configuration ends differently under two kernels. Raises Stopped."""
     a, b = guarded(a), guarded(b)
     # Most differ somewhere in the classes of one of them, which are fewer.

@@ -5,8 +5,8 @@ its own, and gives back what the kernel did as a `Recording`. `fingerprint` runs
 most and names the rule. Both need a 64-bit Linux, /proc and SysV shared memory, but no privilege;
 where something is missing they raise or report `Unsupported` with the reason, and never guess.
 
-Under a leaky kernel (6.4 ... 6.7) a scenario that loses an attach leaves its segment in memory
-until the machine restarts: that is the bug itself, and no cleaning up can undo it.
+Under a leaky kernel (6.4 to 6.6.23, 6.7 to 6.7.11) a scenario that loses an attach leaves its
+segment in memory until the machine restarts: that is the bug itself, and no cleaning up undoes it.
 """
 
 from __future__ import annotations
@@ -329,7 +329,7 @@ def rule_of(case_5: int, case_4: int) -> str | None:
 def fingerprint(*, leak_probe: bool = False, timeout: float = 60.0) -> Fingerprint:
     """Which merge rule the running kernel follows, told from layouts alone; raises nothing.
 
-    `leak_probe` also tells 6.4 ... 6.7 from 6.8 ... 6.11, and has a price: under the former, one
+    `leak_probe` also tells a leaky kernel from 6.8 ... 6.11, and has a price: under the former, one
     segment of 12 pages (48 KiB) stays in memory until the machine restarts. Without it nothing
     leaks: where the rule is may_remove_vma, the whole middle of a segment is left alone.
     """

@@ -106,8 +106,9 @@ def own(
     return chosen
 
 
-def guarded(chosen: Kernel) -> Kernel:
-    """Return `chosen` with its rule in a process of its own, if a learner wrote its class."""
+def guarded(chosen: Kernel | str) -> Kernel:
+    """Return a kernel, with its rule in a process of its own if a learner wrote its class."""
+    chosen = kernel(chosen) if isinstance(chosen, str) else chosen
     rule = chosen.rule
     if isinstance(rule, OwnRule) or type(rule) is Rule:
         return chosen

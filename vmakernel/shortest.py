@@ -22,7 +22,7 @@ from vmakernel import flags as vm
 from vmakernel import scenario as sc
 from vmakernel.flags import InputError
 from vmakernel.guard import Guarded, Stopped
-from vmakernel.kernels import Kernel
+from vmakernel.kernels import Kernel, kernel
 from vmakernel.predict import Prediction, predict
 from vmakernel.process import Declined, Errno, Process, kind, layout_line, source
 from vmakernel.programs import as_c, as_python
@@ -85,7 +85,7 @@ class Search:
 
     def __init__(
         self,
-        *kernels: Kernel,
+        *kernels: Kernel | str,
         until: str | Condition = LEAK,
         pages: int = PAGES,
         window: int = WINDOW,
@@ -102,7 +102,8 @@ class Search:
                 f"a segment of {pages} pages in a window of {window}, {most} states: "
                 "write numbers from 1, and no window smaller than the segment"
             )
-        self.kernels, self.until, self.window, self.most = kernels, until, window, most
+        self.kernels = tuple([kernel(one) if isinstance(one, str) else one for one in kernels])
+        self.until, self.window, self.most = until, window, most
         self.segments = (Segment("A", pages),)
         self.found: Scenario | None = None
         self.ended = ""  # why it cannot go on
@@ -154,7 +155,7 @@ class Search:
     def _continue(self, program: tuple[Call, ...]) -> None:
         """Try every call after `program`."""
         self.depth = len(program) + 1
-        processes = [Process(kernel, self.segments) for kernel in self.kernels]
+        processes = [Process(one, self.segments) for one in self.kernels]
         for process in processes:
             for call in program:
                 _do(process, call)
@@ -209,7 +210,7 @@ class Search:
     @property
     def predictions(self) -> list[Prediction]:
         """What each kernel does with the program that was found."""
-        return [predict(self.found, kernel) for kernel in self.kernels] if self.found else []
+        return [predict(self.found, one) for one in self.kernels] if self.found else []
 
     @property
     def note(self) -> str:
@@ -232,7 +233,7 @@ class Search:
         at the end, nattch, and nattch_after_exit.
         """
         told: dict[str, Any] = {
-            "rules": [str(kernel) for kernel in self.kernels],
+            "rules": [str(one) for one in self.kernels],
             "until": self.until if isinstance(self.until, str) else "condition",
             "found": self.found is not None,
             "ended": self.ended or "interrupted",
@@ -285,7 +286,7 @@ def _told(one: Prediction) -> str:
 
 
 def shortest(
-    *kernels: Kernel,
+    *kernels: Kernel | str,
     until: str | Condition = LEAK,
     progress: Callable[[Progress], object] | None = None,
     **limits: int,
