@@ -22,6 +22,7 @@ from pathlib import Path
 
 from vmakernel import explore, growth, world
 from vmakernel.kernels import Kernel, kernel
+from vmakernel.run import predict_all, side_by_side
 from vmakernel.shortest import DIFFER, Search
 
 BEFORE, AFTER = "6.3", "6.5"
@@ -160,6 +161,26 @@ def scaling() -> Iterator[tuple[str, ...]]:
     yield "  from 1,000 to 60,000 it grows as", "", "", *slopes, ""
 
 
+def running() -> Iterator[tuple[str, ...]]:
+    """Measure what `run` takes for programs of several lengths; each call makes two VMAs more."""
+    yield "so many calls under 6.18", "calls", "", "time", "a call", "ratio"
+    least = 0.0
+    for count in (500, 2_000, 8_000):
+        calls = "\n".join([f"mprotect {page} 1 none" for page in range(1, 2 * count, 2)])
+        text = f"mmap 0 {2 * count} rw p anon\n{calls}"
+        taken = seconds(lambda: side_by_side(predict_all(text, [kernel("6.18")])[0]), 3)  # noqa: B023
+        least = least or taken / count
+        cost = taken / count
+        yield (
+            "",
+            f"{count:,}",
+            "",
+            f"{taken:.2f} s",
+            growth.micro(cost),
+            f"{cost / least:.1f}",
+        )
+
+
 def chart(file: Path) -> str:
     """Measure the last part alone, write it as a chart to `file`, and return its numbers."""
     if file.suffix not in (".svg", ".png"):
@@ -186,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, one used; medians of 5.")
     print(f"One by one: what {SAMPLE:,} random configurations took, times all of them.\n")
-    for part in (comparing, judging, searching, scaling):
+    for part in (comparing, judging, searching, scaling, running):
         for first, *cells in part():
             print(f"{first:36}" + "".join([f"{cell:>15}" for cell in cells]), flush=True)
         print()
