@@ -468,6 +468,16 @@ def test_time_is_limited(no_segment_left: None) -> None:
 
 
 @needs_kernel
+def test_200_runs_leave_no_segment(no_segment_left: None) -> None:
+    runs = list(live.run_all([one(ONE_CALL)] * 200))
+
+    assert {tuple(run.nattch_after_exit.items()) for run in runs if isinstance(run, Recording)} == {
+        (("A", 0),)
+    }
+    assert len(runs) == 200
+
+
+@needs_kernel
 def test_a_segment_there_was_no_time_to_mark_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     scenario, before = one(ONE_CALL), {s["shmid"] for s in live.segments()}
     unmarked = (ROOT / "vmakernel/live_child.py").read_text().replace(

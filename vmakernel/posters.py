@@ -139,14 +139,8 @@ def _file_below(sheet: Sheet, scale: Scale, vma: VMA) -> None:
 
 # --- the rules along the years -------------------------------------------------------------------
 
-# When the commit's patch was posted, where that is known; 2.6.12 is the first release in git.
-POSTED: Final = {
-    "pre_git": "2005",
-    "workaround": "Jan 2023",
-    "may_remove_vma": "Mar 2023",
-    "case7_fix": "Feb 2024",
-    "really_removed": "Aug 2024",
-}
+# Months are named alike whatever language the machine speaks.
+MONTHS: Final = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 LETTERS: Final = "ABCDEF"  # of the rules, oldest first
 _GROWTH: Final = {
     Growth.DIRECT: "not asked",
@@ -196,7 +190,8 @@ def timeline() -> Picture:
     for letter, (rule, span) in zip(LETTERS, spans(), strict=True):
         sheet.skip(3)
         told = f"{span[0]} to {span[-1]}" if len(span) > 1 else span[0]
-        when = POSTED.get(rule.name, "")
+        year, month, _ = COMMITS[rule.commit].date.split("-")
+        when = f"{MONTHS[int(month) - 1]} {year}"
         for x, words in zip(places[4:], asks(rule), strict=True):
             if words in ("asked", "in case 7"):
                 sheet.rect(x - 4, sheet.y + 1, LETTER * len(words) + 8, 15, ' class="vk-tag"')
@@ -209,7 +204,7 @@ def timeline() -> Picture:
         sheet.y += 15
         prev, next, goes, grows = asks(rule)
         drawn.append(
-            f"{letter} {told} ({rule.name}, {rule.commit}{', ' * bool(when)}{when}): prev {prev}, "
+            f"{letter} {told} ({rule.name}, {rule.commit}, {when}): prev {prev}, "
             f"next {next}, who would go {goes}, mremap() growth {grows}"
         )
     notes = [
