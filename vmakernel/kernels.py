@@ -169,13 +169,14 @@ class Kernel:
     copied_dup: bool  # a moved range brings its anon_vma along (v6.19, 61f67c230a5e)
     copied_uffd_stays_apart: bool  # a moved range with userfaultfd never merges (v7.3)
     anon_pgoff: bool  # private file mappings must be contiguous in it too (v7.3)
-    # What whole system calls did in their own way:
+    # What whole system calls did in their own way. *: the code was read on both sides, but not which
+    # release brought the change; it is remembered.
     advice: frozenset[str]  # the advice that madvise() knew
     madvise_merges: bool  # "madvise: merge the maps" (v2.6.13)
     madvise_eagain: bool  # a split refused is EAGAIN, not ENOMEM (to v4.10, and since v5.17)
-    advice_checked_late: bool  # unknown advice fails only where a VMA is (before v2.6.32)
+    advice_checked_late: bool  # unknown advice fails only where a VMA is (to v2.6.31 *)
     huge_once: bool | None  # advice of huge pages given twice is EINVAL (to v4.3)
-    huge_anon_only: bool  # it is for private memory alone (to v4.7)
+    huge_anon_only: bool  # it is for private memory alone (to v4.7 *)
     unaccounts: bool  # mprotect() takes VM_ACCOUNT back from unfaulted memory (v6.7, 9b9143298585)
     mprotect_populates: bool  # locked private memory made writable (v4.2, 36f881883c57)
     mprotect_forgives: bool  # a hole at the end goes unnoticed (v6.3 to v6.3.9; 77795f900e2a)
@@ -188,15 +189,15 @@ class Kernel:
     mremap_moves_many: bool  # all checks come first, and a move may span several VMAs (v6.17)
     mremap_duplicates: bool  # length 0 duplicates private memory too (to v4.13; dba58d3b8c50)
     mremap_drops_uffd: bool | None  # a moved VMA is no longer registered (v5.0)
-    unmap_counts_edges: bool  # at the limit munmap() may not even cut an edge off (before v2.6.33)
+    unmap_counts_edges: bool  # at the limit munmap() may not even cut an edge off (to v2.6.32 *)
     remaps_by_mmap: bool  # remap_file_pages() is an mmap() (v4.0, c8d78c1823f4)
     remaps_one_vma: bool | None  # of one VMA, and not to where it is (v4.0 to v4.4; 48f7df329474)
-    remaps_removed: bool  # of the last attach of a removed segment is EINVAL (v4.5)
+    remaps_removed: bool  # of a removed segment's last attach is EINVAL (v4.5 *)
     read_prepares: bool  # reading anonymous memory makes an anon_vma (v2.6.24 to v2.6.31)
     mlock_populates_last: bool  # mlock() locks all before it faults in (v2.6.38, fed067da46ad)
     shmdt_compares: bool  # shmdt() leaves other segments alone (v3.19, d3c97900b427)
-    shm_read_only: bool  # a read-only attach can stay so, and is not VM_SHARED (v2.6.21)
-    write_only_reads: bool  # memory that may only be written can be read (v2.6.19)
+    shm_read_only: bool  # a read-only attach can stay so, and is not VM_SHARED (v2.6.21 *)
+    write_only_reads: bool  # memory that may only be written can be read (v2.6.20 *)
     exec_keys: bool  # execute-only memory gets a protection key, where there are any (v4.6)
     exec_key_stays: bool | None  # even without access (to v4.16; 0a0b152083cf)
     fuse_closes: bool  # FUSE maps with ->close (v2.6.26, 3be5a52b30aa)
@@ -257,7 +258,7 @@ TOGGLES: Final[dict[str, dict[str, object]]] = {
 _FLAGS_SINCE: Final = {
     vm.VM_PFNMAP: (2, 6, 15),
     vm.VM_MIXEDMAP: (2, 6, 26),
-    vm.VM_NORESERVE: (2, 6, 27),
+    vm.VM_NORESERVE: (2, 6, 27),  # as those with a * above
     vm.VM_SOFTDIRTY: (3, 12),
 }
 _ADVICE_SINCE: Final = {
