@@ -169,8 +169,8 @@ class Kernel:
     copied_dup: bool  # a moved range brings its anon_vma along (v6.19, 61f67c230a5e)
     copied_uffd_stays_apart: bool  # a moved range with userfaultfd never merges (v7.3)
     anon_pgoff: bool  # private file mappings must be contiguous in it too (v7.3)
-    # What whole system calls did in their own way. *: the code was read on both sides, but not which
-    # release brought the change; it is remembered.
+    # What whole system calls did in their own way. *: the code was read on both sides; which
+    # release brought the change is remembered.
     advice: frozenset[str]  # the advice that madvise() knew
     madvise_merges: bool  # "madvise: merge the maps" (v2.6.13)
     madvise_eagain: bool  # a split refused is EAGAIN, not ENOMEM (to v4.10, and since v5.17)
@@ -226,9 +226,8 @@ class UnknownKernel(InputError):
 FIRST: Final = (2, 6, 12)
 LAST: Final = (7, 3)
 
-# VM_SPECIAL as read in 2.6.12 (with VM_DONTCOPY) and in 5.10 to 7.3. When VM_DONTCOPY left and the
-# last two came is told by the titles of the commits, not read in those versions; VM_RESERVED, in it
-# up to v3.6, is not modelled.
+# VM_SPECIAL as read in 2.6.12 (with VM_DONTCOPY, which left in 2.6.17), in 2.6.16-rc3 and in 5.10
+# to 7.3. That VM_MIXEDMAP came with 3.14 is remembered; VM_RESERVED, in it to v3.6, is left out.
 _SPECIAL_SINCE: Final = {
     vm.VM_IO: FIRST,
     vm.VM_DONTEXPAND: FIRST,
