@@ -1,8 +1,11 @@
 """The command line as its users call it."""
 
+import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -187,3 +190,65 @@ def test_wrong_explorations_get_one_sentence(arguments, advice, capsys):
     captured = capsys.readouterr()
     assert advice in captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "9" * 5000])
+@pytest.mark.parametrize(
+    "scenario",
+    ["P=0-{}:rw | modify 0-2:r", "P=0-4:rw,f1@{} | modify 0-2:r", "P=0-4:rw | mremap P+{}",
+     "P=0-4:rw,a1x{} | modify 0-2:r", "P=0-4:rw | unmap 0-{}"],
+)  # fmt: skip
+def test_a_number_of_pages_no_machine_has_is_one_sentence(scenario, number, capsys, monkeypatch):
+    assert main(["explain", "--rule", "6.5", scenario.format(number)]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "is too many pages: write at most 4503599627370496" in told.err
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"x {scenario.format(number)}\n"))
+    assert main(["replay", "--rule", "6.5"]) == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("x error ")
+    assert "too many pages" in told.out
+
+
+def test_a_version_of_5000_digits_is_one_short_sentence(capsys):
+    assert main(["explain", "--rule", "6." + "9" * 5000, "P=0-4:rw | modify 0-2:r"]) == 2
+    told = capsys.readouterr().err
+    assert "unknown rule '6.999999" in told
+    assert len(told) < 300
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("words", [("rules",), ("judge", "6.12"), ("replay", "--rule", "6.5")])
+def test_output_that_has_no_room_is_one_sentence(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vmakernel", *words],
+            input=f"good {SCENARIO}\n",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr.endswith("vmakernel: this could not be written: No space left on device\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_that_lacks_a_letter_gets_its_number(tmp_path):
+    program = tmp_path / "a.txt"
+    program.write_text(LEAK)
+    done = subprocess.run(
+        [sys.executable, "-m", "vmakernel", "run", str(program), "--rule", "6.3", "--rule", "6.5"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0
+    assert rb"\u2260   4-8 rw-s 4 shm:A" in done.stdout
+
+
+@pytest.mark.parametrize("words", [("run", "-", "--rule", "6.3"), ("live", "-")])
+def test_input_that_is_no_text_is_one_sentence(words):
+    done = subprocess.run(
+        [sys.executable, "-m", "vmakernel", *words], input=b"\xff\xfe", capture_output=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith(b"it is no UTF-8 text; name a file of call scenarios\n")

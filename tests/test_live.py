@@ -467,6 +467,83 @@ def test_time_is_limited(no_segment_left: None) -> None:
     assert children(os.getpid()) == before
 
 
+# Installs a filter that refuses calls (their numbers on x86-64), then becomes another program.
+REFUSING = """
+import ctypes, os, struct, sys
+number, *command = sys.argv[1:]
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, int(number)), (6, 0, 0, 0x50000 | 1), (6, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack("H6xQ", len(steps), ctypes.addressof(code)))
+libc = ctypes.CDLL(None)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+    sys.exit(77)
+os.execv(command[0], command)
+"""
+TWO = "scenario one\nseg A 4\nshmat A 0\nrmid A\nshmdt 0\nscenario two\nmmap 0 4 rw p anon\n"
+
+
+@needs_kernel
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="live: numbers of x86-64")
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("prlimit", 302), ("shmdt", 67), ("kill", 62), ("wait4", 61), ("shmctl", 31), ("prctl", 157)],
+)
+def test_a_call_that_is_refused_is_told_and_leaves_no_segment(
+    call: str, number: int, tmp_path: Path, no_segment_left: None
+) -> None:
+    program = tmp_path / "two.txt"
+    program.write_text(TWO)
+    live_run = [sys.executable, "-m", "vmakernel", "live", str(program)]
+
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSING, str(number), *live_run],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+    if done.returncode == 77:
+        pytest.skip("live: no filter may be installed here")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert call in done.stderr or "no process can be ended or waited for" in done.stderr
+
+
+@needs_kernel
+def test_a_program_that_ignores_its_children_can_ask_as_well(tmp_path: Path) -> None:
+    program = tmp_path / "two.txt"
+    program.write_text(TWO)
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    ask = [sys.executable, "-m", "vmakernel", "live", str(program), "--rule", "6.12"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", ignoring, *ask], capture_output=True, text=True, cwd=ROOT
+    )
+
+    assert done.stdout.rstrip().endswith("of 2 scenarios as predicted"), done.stderr
+
+
+@linux
+def test_half_an_answer_is_none_and_the_next_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen, servers = subprocess.Popen, iter(["print('{\"half', end='')", None])
+
+    def start(command: list[str], **options: object) -> "subprocess.Popen[bytes]":
+        instead = next(servers)
+        command = command if instead is None else [*command[:-1], "-c", instead]
+        return popen(command, **options)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+
+    first, second = live.run_all([one("mmap 0 1 r p anon"), one("mmap 0 2 r p anon")])
+
+    assert str(first) == "the child process ended early (exit status 0)"
+    assert isinstance(second, Recording)
+
+
 @needs_kernel
 def test_200_runs_leave_no_segment(no_segment_left: None) -> None:
     runs = list(live.run_all([one(ONE_CALL)] * 200))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
 import os
 import shutil
@@ -51,17 +53,31 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; 2 after one sentence on wrong input."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter gets its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
     except InputError as error:
         return _complain(error)
-    except BrokenPipeError:
-        # The reader (head, less) has gone; keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has gone
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        _drop_output()
+        return _complain(f"this could not be written: {error.strerror}")
     except KeyboardInterrupt:
         return 130
+    return status
+
+
+def _drop_output() -> None:
+    """Keep Python from complaining at exit about what it could not write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: object) -> int:
@@ -160,7 +176,7 @@ def _read(file: str) -> tuple[str, str]:
     """Return (text, name) of a scenario file."""
     try:
         if file == "-":
-            return sys.stdin.read(), "scenario"
+            return sys.stdin.buffer.read().decode(), "scenario"
         return Path(file).read_text(encoding="utf-8"), Path(file).stem
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"

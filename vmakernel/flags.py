@@ -89,6 +89,23 @@ class NotationError(InputError):
     """A layout, a range or an operation that cannot be read; says what to write instead."""
 
 
+MOST_PAGES: Final = 1 << 52  # of 4096 bytes, in 64 bits
+
+
+def parse_page(text: str) -> int:
+    """Return the number of pages that decimal digits stand for.
+
+    Raises NotationError for anything else and for more than 64 bits of addresses.
+    """
+    # isdecimal alone accepts other scripts' digits.
+    if not (text.isascii() and text.isdecimal()):
+        raise NotationError(f"{text!r} is no number of pages: write 0, 1, 2, ...")
+    if len(text) > 20 or int(text) > MOST_PAGES:
+        shown = text if len(text) <= 24 else f"{text[:21]}..."
+        raise NotationError(f"{shown} is too many pages: write at most {MOST_PAGES}")
+    return int(text)
+
+
 @lru_cache(maxsize=4096)
 def parse_flags(text: str) -> int:
     """Return the flags that the letters in `text` stand for; ``-`` is no flag at all.

@@ -278,7 +278,9 @@ _LAST_MINOR: Final[dict[tuple[int, ...], int]] = {
     (6,): 19,
     (7,): LAST[1],
 }
-_VERSION: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(-rc\d+)?")
+_VERSION: Final = re.compile(
+    r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:\.([0-9]{1,4}))?(-rc[0-9]+)?"
+)
 # A recorded 6.1.192 without d014cd7c1c35: the regression, and none of 6.1.0's other faults.
 STANDIN: Final = "6.1.0-standin"
 
@@ -326,7 +328,7 @@ def kernel(name: str) -> Kernel:
         close = difflib.get_close_matches(moment, MOMENTS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"or a moment: {', '.join(MOMENTS)}"
         raise UnknownKernel(
-            f"unknown rule {name!r}: write a version from 2.6.12 to 7.3, such as 6.5, {hint}"
+            f"unknown rule {name[:40]!r}: write a version from 2.6.12 to 7.3, such as 6.5, {hint}"
         )
     if not _exists(version):
         close = difflib.get_close_matches(text, [*MOMENTS.values(), "6.19", "7.3"], n=1)

@@ -23,7 +23,7 @@ import select
 import signal
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -40,7 +40,7 @@ ADVICE = {
     "huge": 14, "nohuge": 15, "dontdump": 16, "dodump": 17,
 }  # fmt: skip
 IPC_CREAT, IPC_RMID, IPC_STAT, SHM_RDONLY = 0o1000, 0, 2, 0o10000
-PR_SET_PDEATHSIG, PR_SET_VMA = 1, 0x53564D41
+PR_SET_PDEATHSIG, PR_GET_NAME, PR_SET_VMA = 1, 16, 0x53564D41
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 0x4000, 0x40000
 UFFDIO_API, UFFDIO_REGISTER, UFFDIO_UNREGISTER = 0xC018AA3F, 0xC020AA00, 0x8010AA01
 UFFD_FEATURE_SIGBUS, UFFDIO_REGISTER_MODE_MISSING, UFFD_USER_MODE_ONLY = 1 << 7, 1, 1
@@ -548,6 +548,8 @@ def record(request: dict[str, Any]) -> str:
     """Run one scenario in a child; the recording, or why there is none, as JSON."""
     segments: dict[str, Segment] = {}
     try:
+        if request["segments"]:
+            need_shm()
         for name, pages in request["segments"].items():
             segments[name] = Segment(pages)
         path = mounted_fuse() if any(" fuse " in op for op in request["ops"]) else ""
@@ -712,13 +714,40 @@ def told_machine() -> str:
     return text or json.dumps({"failed": "it ended while it looked at the machine"})
 
 
+def need(call: str, probe: Callable[[], object]) -> None:
+    """Raise Unsupported if a call is refused whatever it is asked."""
+    try:
+        probe()
+    except Unsupported:
+        raise Unsupported(f"{call}() is not there: a seccomp filter, or no SysV IPC") from None
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+            raise Unsupported(f"{call}() is refused: a seccomp filter?") from None
+    except ValueError:  # so Python says that a limit may not be set
+        raise Unsupported(f"{call}() is refused: a seccomp filter?") from None
+
+
+def need_shm() -> None:
+    """Raise Unsupported unless a segment, once made, can be detached and removed again."""
+    need("shmctl", lambda: libc.shmctl(-1, IPC_STAT, ctypes.create_string_buffer(256)))
+    need("shmdt", lambda: libc.shmdt(PAGE))
+
+
 def main() -> None:
     """Answer requests until there are no more."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # to ignore it is inherited, and children vanish
     for line in sys.stdin:
         request = json.loads(line)
-        signal.alarm(request["limit"])  # should the parent be gone, nothing lives on for ever
-        print(told_machine() if "machine" in request else record(request), flush=True)
+        try:
+            need("kill", lambda: os.kill(os.getpid(), 0))
+            need("wait4", lambda: os.waitpid(os.getpid(), os.WNOHANG))
+            need("prctl", lambda: libc.prctl(PR_GET_NAME, ctypes.create_string_buffer(16)))
+            need("prlimit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+            signal.alarm(request["limit"])  # should the parent be gone, nothing lives on for ever
+            answer = told_machine() if "machine" in request else record(request)
+        except Unsupported as why:
+            answer = json.dumps({"unsupported": str(why)})
+        print(answer, flush=True)
         signal.alarm(0)
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TextIO
 
 from vmakernel import callers
 from vmakernel.callers import Result
-from vmakernel.flags import InputError, NotationError, parse_flags
+from vmakernel.flags import InputError, NotationError, parse_flags, parse_page
 from vmakernel.kernels import Kernel
 from vmakernel.layout import parse_layout
 from vmakernel.space import AddressSpace
@@ -51,9 +51,9 @@ def parse_operation(text: str) -> Operation:
         raise NotationError(_unknown(kind))
     if kind == "mremap":
         name, plus, pages = rest.rpartition("+")
-        if not plus or not pages.isdecimal() or int(pages) == 0:
+        if not plus or not pages.isdecimal() or not pages.strip("0"):
             raise NotationError(f"{text!r}: write mremap NAME+PAGES, such as mremap P+4")
-        return Operation(kind, 0, int(pages), name=name.strip(), text=text)
+        return Operation(kind, 0, parse_page(pages), name=name.strip(), text=text)
     place, colon, what = rest.partition(":")
     flags, _, attributes = what.partition(",")
     if not colon:

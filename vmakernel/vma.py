@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from vmakernel.flags import NotationError, parse_flags, print_flags
+from vmakernel.flags import NotationError, parse_flags, parse_page, print_flags
 
 
 class VmOps(NamedTuple):
@@ -145,10 +145,9 @@ class Attributes(NamedTuple):
 
 
 def _number(text: str, attr: str) -> int:
-    # isdecimal alone accepts other scripts' digits.
     if not (text.isascii() and text.isdecimal()):
         raise NotationError(f"{attr!r} needs a page number such as {attr[:1]}1@4 or @4")
-    return int(text)
+    return parse_page(text)
 
 
 @lru_cache(maxsize=4096)
@@ -205,7 +204,7 @@ def parse_range(text: str) -> tuple[int, int]:
     match = _RANGE.fullmatch(text)
     if match is None:
         raise NotationError(f"{text!r} is no range: write START-END in pages, such as 4-8")
-    return _ordered(int(match[1]), int(match[2]))
+    return _ordered(parse_page(match[1]), parse_page(match[2]))
 
 
 def ops_of(vm_file: str | None, *, close: bool, may_split: bool = True) -> VmOps | None:
@@ -227,7 +226,7 @@ def parse_vma(text: str) -> VMA:
             f"{text!r} is no VMA: write NAME=START-END:FLAGS, such as P=0-4:rw,f1@0,c"
         )
     name, first, last, flags, attributes = match.groups()
-    start, end = _ordered(int(first), int(last))
+    start, end = _ordered(parse_page(first), parse_page(last))
     attrs = parse_attributes(attributes[1:])
     pgoff = start if attrs.vm_pgoff is None else attrs.vm_pgoff
     anon_pgoff = attrs.anon_pgoff
