@@ -19,7 +19,7 @@ from vmakernel.kernels import kernel, rules_table
 from vmakernel.replay import replay
 
 RULE = "a version (6.5), a moment (pre_git), or a version with a test of your own (6.5:both)"
-HAS = "what the machine has of pkeys,thp,names,softdirty, or none; what is not said is not guessed"
+HAS = "what the machine has: some of pkeys,thp,names,softdirty, or none; nothing is guessed"
 FILE = "a file of call scenarios, such as 'seg A 12', 'shmat A 0', 'mprotect 4 4 r'; - is the input"
 
 
@@ -113,7 +113,7 @@ def _parser() -> _Parser:
     command.add_argument("--rule", action="append", required=True, metavar="RULE", help=RULE)
     command.add_argument("--json", action="store_true", help="in the recorded form; one rule")
     command.add_argument("--has", metavar="WHAT", help=HAS)
-    command.epilog = f"{command.epilog}. Ends with 3 if a scenario was declined."
+    command.epilog = f"{command.epilog}. Ends with 3 if there was a call it could not predict."
 
     command = add("diff", _diff, "all that changes in the small world from one rule to another")
     command.add_argument("before", metavar="RULE", help=RULE)

@@ -154,7 +154,7 @@ def rfp(process: Process, call: sc.Rfp) -> None:
     whole = call.at >= vma.vm_start and end <= vma.vm_end
     there = vma.vm_pgoff + call.at - vma.vm_start
     if process.kernel.remaps_one_vma is None and (not whole or call.pgoff == there):
-        raise Declined("a 4.4 stable release that was not found lifts a limit of 4.4 here")
+        raise Declined("some stable release of 4.4 lifts a limit here, and which one is not known")
     if process.kernel.remaps_one_vma:
         if not whole:
             raise Errno("EINVAL")
@@ -258,7 +258,7 @@ def _lost_key(process: Process, vma: VMA, wanted: int) -> int:
         return 0
     stays = process.kernel.exec_key_stays
     if not wanted and stays is None:
-        raise Declined("a stable release that was not found takes the protection key back here")
+        raise Declined("which stable release first takes the protection key back here is not known")
     return 0 if not wanted and stays else vm.VM_PKEY_BIT0
 
 
@@ -285,7 +285,7 @@ def madvise(process: Process, call: sc.Madvise) -> None:
             raise Errno("EINVAL")
         if huge and kernel.huge_once is not False and vma.vm_flags & sets:
             if kernel.huge_once is None:
-                raise Declined("it was not found whether 4.4 takes this advice twice")
+                raise Declined("whether 4.4 takes this advice twice is not known")
             raise Errno("EINVAL")
         return _advise(process, vma, start, stop, vma.vm_flags & ~clears | sets)
 
@@ -312,7 +312,7 @@ def mlock(process: Process, call: sc.Mlock) -> None:
             raise Errno("ENOMEM")
     except Errno:
         if not process.kernel.mlock_populates_last:
-            raise Declined("up to 2.6.37 mlock() that fails stops elsewhere") from None
+            raise Declined("up to 2.6.37 an mlock() that fails stops at another page") from None
         raise
 
 

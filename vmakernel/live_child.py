@@ -509,7 +509,9 @@ def run_scenario(request: dict[str, Any], arena: Arena, results: IO[str], acks: 
                 outcome = arena.do(op)
         except OSError as error:
             if error.errno == errno.EPERM and "uffd" not in op:
-                raise Unsupported(f"{op!r} is refused: a seccomp filter, or no right to") from None
+                raise Unsupported(
+                    f"{op!r} is refused: by seccomp, or for lack of a right"
+                ) from None
             outcome = {"errno": error_name(error)}
         step["errno"] = outcome.pop("errno", "")
         lines = arena.layout(request["vm_flags"])

@@ -130,7 +130,7 @@ def _copy(process: Process, vma: VMA, at: int, pages: int, to: int) -> None:
         named = copy._replace(name=process.new_name(vma.vm_file))
         new = process.space.map(named, opened=True)
     if new.userfaultfd and kernel.mremap_drops_uffd is None:
-        raise Declined("a stable release that was not found takes a moved VMA from userfaultfd")
+        raise Declined("which stable release first takes a moved VMA from userfaultfd is not known")
     if new.userfaultfd and kernel.mremap_drops_uffd:
         flags = new.vm_flags & ~vm.VM_UFFD_MISSING
         process.space.alter(new, new._replace(userfaultfd="", vm_flags=flags))

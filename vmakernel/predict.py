@@ -172,7 +172,7 @@ def _unknown(scenario: Scenario, kernel: Kernel, machine: Machine) -> str:
 
 def _agreed(without: Prediction, having: Prediction, unknown: str) -> Prediction:
     """Return the prediction as far as it is the same with and without."""
-    why = f"{_WHY[unknown]}; say which by --has"
+    why = f"{_WHY[unknown]}; say which with --has"
     ends = [_ends(without), _ends(having)]
     for number, (one, other) in enumerate(zip(*ends, strict=False)):
         if one != other:

@@ -264,7 +264,7 @@ class Process:
                 raise Errno("EFAULT", "SIGSEGV")
             only_written = vma.vm_flags & vm.VM_ACCESS == vm.VM_WRITE
             if only_written and not write and not self.kernel.write_only_reads:
-                raise Declined("up to 2.6.19 reading such memory fails until it was written to")
+                raise Declined("up to 2.6.19 write-only memory can be read only once written to")
             stop = min(end, vma.vm_end)
             self._fault(vma, write=write)
             if self._file_end(vma, start, stop) < stop:

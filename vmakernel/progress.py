@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 VARIABLE: Final = "VMAKERNEL_PROGRESS"
 DRIVE: Final = Path("/drive")  # where JupyterLite puts what the browser keeps, if it can
 NO_DRIVE: Final = (
-    "This page has no drive to write on, so what you answer is kept until its kernel ends: "
+    "This page has no drive to write on, so your answers are kept only until its kernel ends: "
     "open the course in a window that is not private, from an address with https or localhost."
 )
 DAY: Final = 24 * 60 * 60
