@@ -11,6 +11,7 @@ import pytest
 
 import vmakernel
 from vmakernel.explain import Mark, checks, explain, owed, questions, trace, verdict
+from vmakernel.explore import judge
 from vmakernel.flags import NotationError
 from vmakernel.history import COMMITS
 from vmakernel.kernels import (
@@ -23,6 +24,7 @@ from vmakernel.kernels import (
     rules_table,
 )
 from vmakernel.layout import parse_layout, strip
+from vmakernel.lesson import under
 from vmakernel.outcome import Refusal
 from vmakernel.predicates import Verdict
 from vmakernel.replay import parse_operation, parse_scenario, replay_line, run
@@ -91,6 +93,15 @@ def test_an_unknown_rule_gets_advice(name, advice):
     with pytest.raises(UnknownKernel, match=r"[^\n]+") as caught:
         kernel(name)
     assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize("ask", [kernel, judge, lambda rule: under(rule, "P=0-4:r | unmap 0-1")])
+@pytest.mark.parametrize("number", [6.5, None])
+def test_a_rule_without_quotes_gets_the_same_sentence_from_whoever_takes_one(ask, number):
+    with pytest.raises(
+        UnknownKernel, match=f"^a rule is text in quotes, such as '6.5', not {number}$"
+    ):
+        ask(number)
 
 
 def test_the_table_lists_every_rule_with_its_commit():

@@ -122,7 +122,7 @@ def draft(
     `before` is the kernel that is changed. Raises Stopped where a function of your own does not
     answer, UnknownKernel.
     """
-    old = kernel(before) if isinstance(before, str) else before
+    old = kernel(before)
     found, judged = diff(old, after), (judge(old), judge(after))
     named = {
         "Fixes": fixes,

@@ -85,7 +85,7 @@ def before_after(scenario: str, *rules: str | Kernel) -> Picture:
 
     Raises NotationError, SpaceError or UnknownKernel.
     """
-    kernels = [rule if isinstance(rule, Kernel) else kernel(rule) for rule in rules]
+    kernels = [kernel(rule) for rule in rules]
     _, given, operations = parse_scenario(scenario)
     space = AddressSpace(given)
     vmas = space.vmas

@@ -49,7 +49,7 @@ class Wrong(Exception):
     def __init__(self, said: str, scenario: str = "", kernels: Iterable[Kernel | str] = ()) -> None:
         super().__init__(said)
         self.said, self.scenario = said, scenario
-        self.kernels = [kernel(one) if isinstance(one, str) else one for one in kernels]
+        self.kernels = [kernel(one) for one in kernels]
 
 
 def shown(answer: object, room: int = 120) -> str:
@@ -75,7 +75,7 @@ def _text(answer: object, wanted: str) -> str:
 
 
 def _last(one: Kernel | str, scenario: str) -> Step:
-    return trace(kernel(one) if isinstance(one, str) else one, scenario)[-1]
+    return trace(kernel(one), scenario)[-1]
 
 
 def case_of(step: Step) -> int:

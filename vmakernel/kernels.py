@@ -303,13 +303,15 @@ def rule_of(version: Version) -> Rule:
     return next(rule for rule in reversed(RULES) if COMMITS[rule.commit].is_in(version))
 
 
-def kernel(name: str) -> Kernel:
-    """Return the kernel that `name` stands for: a version (2.6.12 to 7.3) or a moment's name.
+def kernel(name: Kernel | str) -> Kernel:
+    """Return the kernel that `name` stands for: a version (2.6.12 to 7.3), a moment, or itself.
 
     Raises UnknownKernel.
     """
+    if isinstance(name, Kernel):
+        return name
     if not isinstance(name, str):
-        raise UnknownKernel(f"write the rule in quotes: '{name}' instead of {name}")
+        raise UnknownKernel(f"a rule is text in quotes, such as '6.5', not {name!r}")
     text, colon, test = name.strip().partition(":")
     if colon:
         base = kernel(text)

@@ -26,7 +26,7 @@ class Told:
     """What became of a scenario under a kernel: the VMAs left, and what its last operation did."""
 
     def __init__(self, rule: Kernel | str, scenario: str) -> None:
-        self.kernel = kernel(rule) if isinstance(rule, str) else rule
+        self.kernel = kernel(rule)
         self.scenario = scenario
         self.steps: list[Step] = trace(self.kernel, scenario)
         self.last = self.steps[-1]

@@ -91,7 +91,7 @@ def own(
     name (see Predicates), and are called with (vma, proposal): is_mergeable_anon_vma returns True
     or False, the others a Verdict. Raises InputError for a predicate that does not exist.
     """
-    chosen = kernel(base) if isinstance(base, str) else base
+    chosen = kernel(base)
     for wrong in predicates.keys() - set(_NAMES):
         raise InputError(f"there is no predicate {wrong}: choose among close, {', '.join(_NAMES)}")
     if close is not None:
@@ -108,7 +108,7 @@ def own(
 
 def guarded(chosen: Kernel | str) -> Kernel:
     """Return a kernel, with its rule in a process of its own if a learner wrote its class."""
-    chosen = kernel(chosen) if isinstance(chosen, str) else chosen
+    chosen = kernel(chosen)
     rule = chosen.rule
     if isinstance(rule, OwnRule) or type(rule) is Rule:
         return chosen

@@ -102,7 +102,7 @@ class Search:
                 f"a segment of {pages} pages in a window of {window}, {most} states: "
                 "write numbers from 1, and no window smaller than the segment"
             )
-        self.kernels = tuple([kernel(one) if isinstance(one, str) else one for one in kernels])
+        self.kernels = tuple([kernel(one) for one in kernels])
         self.until, self.window, self.most = until, window, most
         self.segments = (Segment("A", pages),)
         self.found: Scenario | None = None
