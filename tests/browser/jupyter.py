@@ -354,6 +354,9 @@ class Notebook:
         assert usual is not None
         book = self.panel.locator(".jp-WindowedPanel-outer")
         self.page.set_viewport_size({"width": usual["width"], "height": TALLEST})
+        # The page learns of it later, and would be photographed as often as its old height asks.
+        tall = "([book, usual]) => book.clientHeight > usual"
+        self.page.wait_for_function(tall, arg=[book.element_handle(), usual["height"]])
         whole, step = book.evaluate(
             """book => {
                 const last = [...book.querySelectorAll('.jp-Cell')].at(-1);
