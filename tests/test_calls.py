@@ -328,7 +328,7 @@ def test_remap_file_pages_took_one_vma_and_no_linear_offset_to_4_4():
     ]
     same = "seg A 8\nshmat A 0\nrfp 2 4 2"
     assert [len(ending(version, same)[1]) for version in ("4.0", "4.4", "4.5")] == [1, 1, 3]
-    assert "not found" in (under("4.4.100", same).refused or "")
+    assert "not known" in (under("4.4.100", same).refused or "")
 
 
 def test_a_move_counts_vmas_first_since_5_1():
@@ -362,7 +362,7 @@ def test_advice_of_huge_pages_was_given_once_and_to_private_memory():
     )
     assert ending("4.3", twice, machine=KNOWN)[0] == "EINVAL"
     assert ending("4.5", twice, machine=KNOWN)[0] == ""
-    assert "not found" in (under("4.4", twice, machine=KNOWN).refused or "")
+    assert "not known" in (under("4.4", twice, machine=KNOWN).refused or "")
     assert [ending(v, shared, machine=KNOWN)[0] for v in ("4.7", "4.8")] == ["EINVAL", ""]
     assert ending("6.12", shared, machine=machine_with("none"))[0] == "EINVAL"
 
@@ -390,7 +390,7 @@ def test_shmdt_took_pieces_of_another_segment_along_to_3_18():
         ("2.6.37", "mmap 0 2 none p anon\nmlock 0 2", "stops at another page"),
         ("2.6.30", "mmap 0 2 r p anon\nmadvise 0 1 dodump", "unknown advice"),
         ("5.17.8", "mremap 0 2 4", "returns 14"),
-        ("4.19.50", "mmap 0 4 rw p anon\nuffd 0 4\nmremap 0 4 4 f 20", "not found"),
+        ("4.19.50", "mmap 0 4 rw p anon\nuffd 0 4\nmremap 0 4 4 f 20", "not known"),
     ],
 )
 def test_what_was_not_read_is_declined(version, text, why):
