@@ -404,6 +404,10 @@ def test_a_user_who_may_lock_little_is_not_guessed():
     assert ending("6.12", "mmap 0 8 rw p anon\nmlock 0 4", machine=few)[0] == ""
     refused = under("6.12", "mmap 0 8 rw p anon\nmlock 0 4\nmlock 4 1", machine=few).refused
     assert "more than 4 locked pages" in (refused or "")
+    # 6.1.192: EAGAIN, the pages that go are still counted
+    again = "mmap 0 4 rw s memfd 0\nmlock 0 4\nrfp 1 1 2"
+    assert "more than 4 locked pages" in (under("6.1.192", again, machine=few).refused or "")
+    assert under("6.1.192", again).refused is None
 
 
 # --- execute-only memory -------------------------------------------------------------------------

@@ -160,6 +160,8 @@ def rfp(process: Process, call: sc.Rfp) -> None:
             raise Errno("EINVAL")
         if call.pgoff == there:
             return
+    if vma.vm_flags & vm.VM_LOCKED:
+        process.lockable(call.pages)  # what is mapped anew is counted beside what goes
     last = vma
     while last.vm_end < end:
         next = process.find(last.vm_end)
