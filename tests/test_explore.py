@@ -95,6 +95,7 @@ def test_classes_count_what_brute_force_counts(name, pair):
     assert counted.total() > 2_000
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", SMALL)
 def test_and_with_close_on_any_vma(name):
     counted, claimed = brute_force(SMALL[name]._replace(uniform=False), PAIRS[0])
@@ -275,6 +276,7 @@ def test_only_6_12_is_safe_whatever_the_drivers_do():
     assert safe == {"really_removed"}
 
 
+@pytest.mark.nightly
 def test_judgements_count_what_brute_force_counts():
     small = SMALL["forked"]._replace(uniform=False)
     for version in ("6.3", "6.5", "6.9", "6.12"):
@@ -428,7 +430,14 @@ def late(problem: Callable[[], object]) -> Callable[[Question], bool]:
     return nearly
 
 
-@pytest.mark.parametrize("problem", [lambda: 1 / 0, lambda: "perhaps", lambda: time.sleep(9)])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        lambda: 1 / 0,
+        pytest.param(lambda: "perhaps", marks=pytest.mark.nightly),
+        pytest.param(lambda: time.sleep(9), marks=pytest.mark.nightly),
+    ],
+)
 def test_many_questions_at_a_time_end_in_what_one_by_one_would_say(monkeypatch, problem):
     told = []
     for scouts in (0, 200, 10**6):  # at once, as it is, and one by one
