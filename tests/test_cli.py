@@ -1,6 +1,7 @@
 """The command line as its users call it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -79,6 +80,70 @@ def test_wrong_calls_get_one_sentence_and_status_2(arguments, advice, capsys):
     assert advice in captured.err
     assert len(captured.err.splitlines()) == 1
     assert captured.out == ""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_gets_one_sentence(unbuffered):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vmakernel", "rules"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "vmakernel: there is no space left to write the answer to; make some\n"
+
+
+def test_a_short_answer_to_a_closed_pipe_is_no_fault():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "vmakernel", "rules"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_encoding_without_our_signs_is_no_difference(tmp_path):
+    program = tmp_path / "program.txt"
+    program.write_text("scenario \u00fc\nmmap 0 4 rw p anon\nmadvise 0 2 dontdump\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "vmakernel", "run", str(program), "--rule", "3.3", "--rule", "3.4"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("?\n")
+    assert "\n?   " in done.stdout
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path, capsys):
+    program = tmp_path / "program.txt"
+    program.write_text("mmap 0 4 rw p anon\r\n", "utf-8-sig")
+    assert main(["run", str(program), "--rule", "6.18"]) == 0
+    assert "0-4 rw-p 0 anon" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rule", ["6.18." + "9" * 5000, "6." + "9" * 5000, "6.5.1.2", "6.\u0663"])
+def test_what_is_no_version_gets_one_sentence(rule, capsys):
+    assert main(["explain", "--rule", rule, SCENARIO]) == 2
+    assert "the engine knows" in (said := capsys.readouterr().err) or "write a version" in said
 
 
 def test_a_closed_pipe_is_no_fault():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
 import os
 import shutil
@@ -51,15 +53,24 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; 2 after one sentence on wrong input."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every encoding has a ≠
     try:
         options = _parser().parse_args(arguments)
-        return int(options.run(options))
+        status = int(options.run(options))
+        print(end="", flush=True)
+        return status
     except InputError as error:
         return _complain(error)
     except BrokenPipeError:
         # The reader (head, less) has gone; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain("there is no space left to write the answer to; make some")
     except KeyboardInterrupt:
         return 130
 
@@ -161,7 +172,7 @@ def _read(file: str) -> tuple[str, str]:
     try:
         if file == "-":
             return sys.stdin.read(), "scenario"
-        return Path(file).read_text(encoding="utf-8"), Path(file).stem
+        return Path(file).read_text(encoding="utf-8-sig"), Path(file).stem
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UsageError(f"cannot read {file}: {reason}; name a file of call scenarios") from None

@@ -278,7 +278,9 @@ _LAST_MINOR: Final[dict[tuple[int, ...], int]] = {
     (6,): 19,
     (7,): LAST[1],
 }
-_VERSION: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(-rc\d+)?")
+_VERSION: Final = re.compile(
+    r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,5}))?(?:\.(\d{1,5}))?(-rc\d{1,2})?", re.ASCII
+)
 # A recorded 6.1.192 without d014cd7c1c35: the regression, and none of 6.1.0's other faults.
 STANDIN: Final = "6.1.0-standin"
 
@@ -293,6 +295,8 @@ def _parse_version(text: str) -> Version | None:
 def _exists(version: Version) -> bool:
     if version[:2] == (2, 6):
         return len(version) > 2 and 12 <= version[2] <= 39
+    if len(version) > 3:
+        return False  # four numbers are of 2.6's time
     return version[0] > 2 and version[1] <= _LAST_MINOR.get(version[:1], -1)
 
 
