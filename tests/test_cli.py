@@ -84,6 +84,37 @@ def test_wrong_calls_get_one_sentence_and_status_2(arguments, advice, capsys):
     assert captured.out == ""
 
 
+def test_a_short_answer_to_a_closed_pipe_is_no_fault():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "vmakernel", "rules"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path, capsys):
+    program = tmp_path / "program.txt"
+    program.write_text("mmap 0 4 rw p anon\r\n", "utf-8-sig")
+    assert main(["run", str(program), "--rule", "6.18"]) == 0
+    assert "0-4 rw-p 0 anon" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rule", ["6.5.1.2", "3.0.0.0"])
+def test_four_numbers_are_no_version_after_2_6(rule, capsys):
+    assert main(["explain", "--rule", rule, SCENARIO]) == 2
+    assert f"there is no Linux {rule}" in capsys.readouterr().err
+
+
 def test_a_closed_pipe_is_no_fault():
     lines = "".join(f"s{number} {SCENARIO}\n" for number in range(5000))
     command = f"{sys.executable} -m vmakernel replay --rule 6.5 | head -1"

@@ -176,8 +176,8 @@ def _read(file: str) -> tuple[str, str]:
     """Return (text, name) of a scenario file."""
     try:
         if file == "-":
-            return sys.stdin.buffer.read().decode(), "scenario"
-        return Path(file).read_text(encoding="utf-8"), Path(file).stem
+            return sys.stdin.buffer.read().decode("utf-8-sig"), "scenario"
+        return Path(file).read_text(encoding="utf-8-sig"), Path(file).stem
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UsageError(f"cannot read {file}: {reason}; name a file of call scenarios") from None

@@ -295,6 +295,8 @@ def _parse_version(text: str) -> Version | None:
 def _exists(version: Version) -> bool:
     if version[:2] == (2, 6):
         return len(version) > 2 and 12 <= version[2] <= 39
+    if len(version) > 3:
+        return False  # four numbers are of 2.6's time
     return version[0] > 2 and version[1] <= _LAST_MINOR.get(version[:1], -1)
 
 
