@@ -115,6 +115,13 @@ def test_four_numbers_are_no_version_after_2_6(rule, capsys):
     assert f"there is no Linux {rule}" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+def test_output_closed_from_the_start_is_no_fault():
+    command = f"{sys.executable} -m vmakernel rules >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_closed_pipe_is_no_fault():
     lines = "".join(f"s{number} {SCENARIO}\n" for number in range(5000))
     command = f"{sys.executable} -m vmakernel replay --rule 6.5 | head -1"
