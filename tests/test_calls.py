@@ -456,6 +456,8 @@ def test_a_machine_is_described_in_words():
     assert machine_with("none") == Machine(False, False, False, False)
     with pytest.raises(InputError, match=r"unknown 'pkey' .*: write some of pkeys,thp"):
         machine_with("pkey")
+    with pytest.raises(InputError, match="unknown 'none'"):
+        machine_with("none,pkeys")
 
 
 # --- the limit -----------------------------------------------------------------------------------

@@ -511,6 +511,30 @@ def test_a_call_that_is_refused_is_told_and_leaves_no_segment(
 
 
 @needs_kernel
+@pytest.mark.parametrize(("option", "what"), [(65, "never becomes executable"), (67, "KSM")])
+def test_what_the_process_was_told_before_is_not_taken_for_the_kernel(
+    option: int, what: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "two.txt"
+    program.write_text(TWO)
+    told = (
+        "import ctypes, os, sys;"
+        f"ctypes.CDLL(None).prctl({option}, 1, 0, 0, 0) and sys.exit(77);"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    ask = [sys.executable, "-m", "vmakernel", "live", str(program), "--rule", "6.12"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", told, *ask], capture_output=True, text=True, cwd=ROOT
+    )
+
+    if done.returncode == 77:
+        pytest.skip("live: this kernel has no such option")
+    assert done.returncode == 3
+    assert what in done.stderr
+
+
+@needs_kernel
 def test_a_program_that_ignores_its_children_can_ask_as_well(tmp_path: Path) -> None:
     program = tmp_path / "two.txt"
     program.write_text(TWO)

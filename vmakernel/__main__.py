@@ -53,6 +53,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; 2 after one sentence on wrong input."""
+    if sys.stdout is None:  # it was closed before the start (>&-)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter gets its number
             stream.reconfigure(errors="backslashreplace")
@@ -176,7 +178,7 @@ def _read(file: str) -> tuple[str, str]:
     """Return (text, name) of a scenario file."""
     try:
         if file == "-":
-            return sys.stdin.buffer.read().decode(), "scenario"
+            return sys.stdin.buffer.read().decode("utf-8-sig"), "scenario"
         return Path(file).read_text(encoding="utf-8-sig"), Path(file).stem
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"

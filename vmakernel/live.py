@@ -230,7 +230,10 @@ class _Server:
             left = deadline - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
                 raise Stopped(f"it did not end within {timeout:g} s and was killed")
-            chunk = os.read(self.output.fileno(), 1 << 16)
+            try:
+                chunk = os.read(self.output.fileno(), 1 << 16)
+            except MemoryError:
+                raise Stopped("this process has no memory left to read the answer") from None
             if not chunk:
                 break
             said += chunk

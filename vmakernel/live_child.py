@@ -41,6 +41,7 @@ ADVICE = {
 }  # fmt: skip
 IPC_CREAT, IPC_RMID, IPC_STAT, SHM_RDONLY = 0o1000, 0, 2, 0o10000
 PR_SET_PDEATHSIG, PR_GET_NAME, PR_SET_VMA = 1, 16, 0x53564D41
+PR_GET_MDWE, PR_GET_MEMORY_MERGE = 66, 68
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 0x4000, 0x40000
 UFFDIO_API, UFFDIO_REGISTER, UFFDIO_UNREGISTER = 0xC018AA3F, 0xC020AA00, 0x8010AA01
 UFFD_FEATURE_SIGBUS, UFFDIO_REGISTER_MODE_MISSING, UFFD_USER_MODE_ONLY = 1 << 7, 1, 1
@@ -729,6 +730,23 @@ def need(call: str, probe: Callable[[], object]) -> None:
         raise Unsupported(f"{call}() is refused: a seccomp filter?") from None
 
 
+def need_nothing_forced() -> None:
+    """Raise Unsupported where this process was told to treat all of its memory in another way."""
+    for option, what in (
+        (PR_GET_MDWE, "writable memory never becomes executable"),
+        (
+            PR_GET_MEMORY_MERGE,
+            "all memory is offered to KSM",
+        ),
+    ):
+        try:
+            forced = libc.prctl(option, 0, 0, 0, 0)
+        except (OSError, Unsupported):  # this kernel has no such option
+            continue
+        if forced:
+            raise Unsupported(f"in this process {what}, by a prctl() of one that started it")
+
+
 def need_shm() -> None:
     """Raise Unsupported unless a segment, once made, can be detached and removed again."""
     need("shmctl", lambda: libc.shmctl(-1, IPC_STAT, ctypes.create_string_buffer(256)))
@@ -745,6 +763,7 @@ def main() -> None:
             need("wait4", lambda: os.waitpid(os.getpid(), os.WNOHANG))
             need("prctl", lambda: libc.prctl(PR_GET_NAME, ctypes.create_string_buffer(16)))
             need("prlimit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+            need_nothing_forced()
             signal.alarm(request["limit"])  # should the parent be gone, nothing lives on for ever
             answer = told_machine() if "machine" in request else record(request)
         except Unsupported as why:

@@ -75,7 +75,7 @@ def machine_with(names: str) -> Machine:
 
     Raises InputError.
     """
-    given = set(names.split(",")) - {"", "none"}
+    given = set() if names == "none" else set(names.split(","))
     if unknown := sorted(given - set(HAS)):
         raise InputError(
             f"unknown {unknown[0]!r} in what a machine has: write some of {','.join(HAS)}, or none"
