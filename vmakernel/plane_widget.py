@@ -212,7 +212,7 @@ class PlaneLab(Panel):
         self.picture = plane_picture(points, self.mine)
         self.view.value = (
             f'{self.picture.svg}<p role="status"><b>{escape(self.text)}</b></p>'
-            f"<details><summary>All of it as a table</summary><pre>{plane_table(points)}</pre>"
+            f"<details><summary>All of it as a table</summary><pre>{escape(str(plane_table(points)))}</pre>"
             "</details>"
         )
         self.against.set(
