@@ -103,6 +103,16 @@ def sheet(path: Path) -> TextIO:
     return os.fdopen(new, "w", encoding="utf-8")
 
 
+def note(file: TextIO, name: str, word: str) -> None:
+    """Write a password down; where that fails, unset it, so that the next run sets another."""
+    try:
+        file.write(f"{name:32}{word}\n")
+        file.flush()
+    except OSError:
+        subprocess.run(["usermod", "--password", "!", name], check=True)
+        raise
+
+
 def main(arguments: list[str]) -> int:
     """Make what is asked for; 2 if there is something to put right first."""
     try:
@@ -114,14 +124,15 @@ def main(arguments: list[str]) -> int:
         for group in (LEARNERS, TEACHERS):
             subprocess.run(["groupadd", "--force", group], check=True)
         with sheet(SHEET) as file:
-            for name, teacher in listed.items():
-                word = make(name, teacher)
-                if word:
-                    file.write(f"{name:32}{word}\n")
-                    file.flush()
-                print(f"{name:32}{f'password in {SHEET}' if word else '(kept as it was)'}")
-        if not SHEET.stat().st_size:
-            SHEET.unlink()
+            try:
+                for name, teacher in listed.items():
+                    word = make(name, teacher)
+                    if word:
+                        note(file, name, word)
+                    print(f"{name:32}{f'password in {SHEET}' if word else '(kept as it was)'}")
+            finally:
+                if not os.fstat(file.fileno()).st_size:
+                    SHEET.unlink()
     except subprocess.CalledProcessError as failed:
         print(f"{failed.cmd[0]} failed, see above: then say the same again.", file=sys.stderr)
         return 2
