@@ -5,6 +5,7 @@ where it keeps its memory (/var/lib/vmakernel-hub); HUB_IDLE, after how many sec
 is ended (3600).
 """
 
+import grp
 import os
 import resource
 import sys
@@ -45,7 +46,17 @@ class ClassSpawner(LocalProcessSpawner):
 # --- who may come in: the accounts that deploy/accounts.py makes ------------------------------
 c.JupyterHub.authenticator_class = "pam"
 c.PAMAuthenticator.allowed_groups = {"vmakernel"}
-c.PAMAuthenticator.admin_groups = {"vmakernel-teachers"}
+# Nobody is an administrator, who could enter every server: teachers have a role (below).
+c.Authenticator.manage_groups = True
+
+
+def groups(authenticator, handler, authentication):
+    """Tell the hub whether who logs in is a teacher."""
+    member = authentication["name"] in grp.getgrnam("vmakernel-teachers").gr_mem
+    return authentication | {"groups": ["vmakernel-teachers"] if member else []}
+
+
+c.Authenticator.post_auth_hook = groups
 c.PAMAuthenticator.open_sessions = False
 
 # --- what they get --------------------------------------------------------------------------------
@@ -89,5 +100,10 @@ c.JupyterHub.load_roles = [
         "name": "idle",
         "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
         "services": ["idle"],
-    }
+    },
+    {
+        "name": "teacher",  # sees and stops servers, and enters none (that is access:servers)
+        "scopes": ["admin-ui", "list:users", "read:servers", "delete:servers"],
+        "groups": ["vmakernel-teachers"],
+    },
 ]

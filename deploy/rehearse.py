@@ -110,8 +110,8 @@ def accounts(count: int) -> dict[str, str]:
     """Make the accounts as a teacher would; give each password."""
     listed = [f"learner-{number:02}" for number in range(1, count + 1)]
     Path("/srv/names.txt").write_text("\n".join([*listed, "teacher *"]), encoding="utf-8")
-    printed = run("python3", PLACE / "deploy/accounts.py", "/srv/names.txt")
-    words = dict(line.split() for line in printed.splitlines())
+    run("python3", PLACE / "deploy/accounts.py", "/srv/names.txt")
+    words = dict(line.split() for line in Path("passwords.txt").read_text().splitlines())
     return {name: words[name] for name in listed}
 
 

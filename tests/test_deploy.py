@@ -14,7 +14,9 @@ import sys
 import types
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tools import course
 
@@ -116,12 +118,49 @@ def test_a_start_that_was_cut_short_is_made_good(
         put(path, new)
 
     monkeypatch.setattr(learner, "put", cut)
-    with pytest.raises(OSError, match="no space left"):
-        learner.hand_out(source, home)
+    learner.hand_out(source, home)
+    assert "06.ipynb: no space left" in (home / learner.NOTICE).read_text(encoding="utf-8")
     monkeypatch.setattr(learner, "put", put)
 
     learner.hand_out(source, home)
     assert files(home) == {"notebooks/06.ipynb": "second", "work/1.ipynb": "first"}
+
+
+def test_what_is_in_the_way_is_told_and_the_rest_is_handed_out(
+    source: Path, tmp_path: Path
+) -> None:
+    learner, home = load("learner"), tmp_path / "home"
+    (home / "notebooks/06.ipynb").mkdir(parents=True)
+
+    assert learner.hand_out(source, home) == [home / "work/1.ipynb"]
+    notice = home / learner.NOTICE
+    assert "notebooks/06.ipynb: a folder" in notice.read_text(encoding="utf-8")
+
+    (home / "notebooks/06.ipynb").rmdir()
+    assert learner.hand_out(source, home) == [home / "notebooks/06.ipynb"]
+    assert not notice.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the hub is for Linux")
+def test_the_sheet_is_closed_from_its_beginning_and_never_written_over(tmp_path: Path) -> None:
+    accounts = load("accounts")
+    with accounts.sheet(tmp_path / "passwords.txt") as file:
+        assert os.fstat(file.fileno()).st_mode & 0o777 == 0o600
+
+    with pytest.raises(accounts.Trouble, match="from before"):
+        accounts.sheet(tmp_path / "passwords.txt")
+
+
+def test_an_account_without_a_password_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = load("accounts")
+    shadow = tmp_path / "shadow"
+    shadow.write_text("ada:!:1::::::\ngrace:$y$j9T$x:1::::::\nlinus:!$y$x:1::::::\n", "utf-8")
+    monkeypatch.setattr(accounts, "SHADOW", shadow)
+
+    found = [name for name in ("ada", "grace", "linus") if accounts.unset(name)]
+    assert found == ["ada"]
 
 
 # --- accounts -----------------------------------------------------------------------------------
@@ -209,7 +248,9 @@ def test_the_hub_listens_here_only_and_lets_in_who_has_an_account(hub: Anything)
     assert hub.JupyterHub.authenticator_class == "pam"
     accounts = load("accounts")
     assert hub.PAMAuthenticator.allowed_groups == {accounts.LEARNERS}
-    assert hub.PAMAuthenticator.admin_groups == {accounts.TEACHERS}
+    (teacher,) = [role for role in hub.JupyterHub.load_roles if role["name"] == "teacher"]
+    assert teacher["groups"] == [accounts.TEACHERS]
+    assert teacher["scopes"] == ["admin-ui", "list:users", "read:servers", "delete:servers"]
 
 
 def test_the_hubs_memory_is_closed_and_outlives_it(hub: Anything, tmp_path: Path) -> None:
@@ -231,7 +272,7 @@ def test_every_learner_has_limits_and_idle_servers_end(hub: Anything) -> None:
     assert re.fullmatch(r"\d+M", hub.Spawner.mem_limit)
     assert hub.JupyterHub.spawner_class.__name__ == "ClassSpawner"
     (culler,) = hub.JupyterHub.services
-    (role,) = hub.JupyterHub.load_roles
+    role = hub.JupyterHub.load_roles[0]
     assert "--timeout=3600" in culler["command"]
     assert role["services"] == [culler["name"]]
 
@@ -271,6 +312,16 @@ def test_the_image_copies_what_is_there_and_installs_only_what_is_hashed() -> No
     (program,) = re.findall(r'CMD \["[^"]*", "/srv/vmakernel/([^"]*)"\]', text)
     assert program in copied
     assert "USER 1000" in text
+
+
+def test_the_network_of_a_container_is_closed_in_the_charts_own_words() -> None:
+    schema = json.loads((course.ROOT / "tests/data/z2jh-4.1.0-network-policy.json").read_text())
+    values = yaml.safe_load((DEPLOY / "values.yaml").read_text(encoding="utf-8"))
+    policy = values["singleuser"]["networkPolicy"]
+
+    jsonschema.validate(policy, schema)
+    opened = [name for name, allowed in policy["egressAllowRules"].items() if allowed]
+    assert opened == ["dnsPortsKubeSystemNamespace"]
 
 
 def test_a_class_and_a_reader_get_the_same_packages() -> None:

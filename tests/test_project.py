@@ -342,6 +342,27 @@ def test_lab_trusts_the_lessons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         notary.store.close()
 
 
+def test_lab_trusts_only_what_git_has_byte_for_byte(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "notebooks/own.ipynb"
+    changed = tmp_path / "notebooks/changed.ipynb"
+    added = tmp_path / "notebooks/added.ipynb"
+    own.parent.mkdir()
+    monkeypatch.setattr(course, "ROOT", tmp_path)
+    assert course.untouched([own]) == []
+
+    for path in (own, changed):
+        path.write_bytes(b"{}\n")
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "x"]):
+        course.git(*command)
+    changed.write_bytes(b"{}\r\n")
+    added.write_bytes(b"{}\n")
+
+    assert course.untouched([own, changed, added]) == [own]
+
+
 def wait_for(told: Path, server: subprocess.Popen[bytes]) -> None:
     """Wait until Jupyter has written how to reach it."""
     end = time.monotonic() + 60

@@ -317,7 +317,8 @@ def tally(stories: Sequence[Prediction], at: int = -1) -> str:
     for seen, versions in shared.items():
         for count, texts in zip(counts, seen, strict=True):
             cells = [_cell("td", text, column == at) for column, text in enumerate(texts)]
-            rows.append(f'<th scope="row">{escape(", ".join(versions))} {count}</th>')
+            who = escape(f"{', '.join(versions)} {count}")
+            rows.append(f'<th scope="row">{who}</th>')
             rows[-1] += "".join(cells)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div style="overflow-x:auto"><table class="vk-tally">{body}</table></div>'

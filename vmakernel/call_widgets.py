@@ -268,9 +268,10 @@ class Judgement(Pictured):
         rows = []
         for story in self.stories:
             version = story.kernel.version
+            rule = f"{version} · {story.kernel.rule.name}"
             other = self.differences[version]
             said = escape(other) if other else f"every call as predicted {Mark.HELD}"
-            rows.append(f"<tr><td>{version} · {story.kernel.rule.name}</td><td>{said}</td></tr>")
+            rows.append(f"<tr><td>{escape(rule)}</td><td>{said}</td></tr>")
         did = escape(recorded.shown(self.real)) if self.real else ""
         return f'{_TABLE}<table class="vk-tally">{"".join(rows)}</table><pre>{did}</pre>'
 

@@ -210,9 +210,10 @@ class PlaneLab(Panel):
             == wanted
         ]
         self.picture = plane_picture(points, self.mine)
+        table = escape(plane_table(points))
         self.view.value = (
             f'{self.picture.svg}<p role="status"><b>{escape(self.text)}</b></p>'
-            f"<details><summary>All of it as a table</summary><pre>{plane_table(points)}</pre>"
+            f"<details><summary>All of it as a table</summary><pre>{table}</pre>"
             "</details>"
         )
         self.against.set(

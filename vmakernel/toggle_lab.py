@@ -534,11 +534,13 @@ def _asked(one: Kernel, steps: Sequence[Step]) -> str:
 
 def _question(one: Kernel, asked: Asked) -> str:
     chips = "".join(
-        f'<span class="vk-check{" vk-decides" if check.mark is Mark.FAILED else ""}">{check}</span>'
+        f'<span class="vk-check{" vk-decides" if check.mark is Mark.FAILED else ""}">'
+        f"{escape(str(check))}</span>"
         for check in checks(one, asked)
     )
     answer = "yes" if asked.verdict is Verdict.OK else "no"
-    return f"{asked.role} {asked.vma.name}, {asked.where}: <b>{answer}</b><br>{chips}"
+    who = escape(f"{asked.role} {asked.vma.name}, {asked.where}")
+    return f"{who}: <b>{answer}</b><br>{chips}"
 
 
 # --- what a rule changed --------------------------------------------------------------------------
