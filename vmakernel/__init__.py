@@ -8,7 +8,7 @@ Actions:    tree, space, callers, replay, explain
 Calls:      scenario, process, mremap, calls, predict, run
 Live:       live, live_child, judge_live
 Recorded:   recorded, maps, patch, conformance, counterparts
-Explore:    guard, own, world, explore, programs, shortest, draft
+Explore:    plain, guard, own, world, explore, programs, shortest, draft
 Faces:      draw, course_map, call_pictures, posters, lesson, charts, growth
 Controls:   widgets, toggle_lab, call_widgets, diff_widget, plane_widget, __main__
 Exercises:  progress, judges, exercise, practice, sealed, classroom

@@ -9,6 +9,7 @@ and returns if all is well; otherwise it raises Wrong with a sentence and a scen
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import combinations, product
@@ -21,6 +22,7 @@ from vmakernel.guard import Guarded, Stopped
 from vmakernel.kernels import Growth, Kernel, Predicates, Removal, kernel
 from vmakernel.layout import parse_layout, strip
 from vmakernel.own import own
+from vmakernel.plain import NotPlain, packed
 from vmakernel.predicates import (
     ORDER,
     Asked,
@@ -55,11 +57,20 @@ class Wrong(Exception):
 def shown(answer: object, room: int = 120) -> str:
     """Return an answer in a line, whatever it is."""
     try:
-        text = " ".join(answer.split()) if type(answer) is str else " ".join(repr(answer).split())
-    except Exception:
+        text = answer if type(answer) is str else _written(answer)
+        text = " ".join(text.split())
+    except BaseException:  # whatever a class of the reader's raises
         text = f"something of type {type(answer).__name__}"
     text = "".join([char if char.isprintable() else "�" for char in text[: room + 1]])
     return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def _written(answer: object) -> str:
+    try:
+        packed(answer)
+    except NotPlain:  # endless, perhaps, if it were written out
+        return reprlib.repr(answer)
+    return repr(answer)
 
 
 def _text(answer: object, wanted: str) -> str:

@@ -107,9 +107,12 @@ def own(
 
 
 def guarded(chosen: Kernel | str) -> Kernel:
-    """Return a kernel, with its rule in a process of its own if a learner wrote its class."""
+    """Return a kernel for a new check, its rule in a process of its own if a learner wrote it."""
     chosen = kernel(chosen)
     rule = chosen.rule
+    for test in _functions(chosen):
+        if isinstance(test, _Remembering):
+            test.guard.afresh()
     if isinstance(rule, OwnRule) or type(rule) is Rule:
         return chosen
     guard = Guarded(partial(_ask_rule, rule), name=type(rule).__name__)

@@ -87,7 +87,7 @@ def test_it_gets_copies_and_its_output_is_cut(capsys):
     [
         (lambda: 1 / 0, "raised ZeroDivisionError in its line 1"),
         (lambda: sys.exit(3), "raised SystemExit in its line 1: 3"),
-        (lambda: lambda: 1, "returned what cannot be handed over"),
+        (lambda: lambda: 1, "returned a function, which cannot be handed over"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(wrong, said):
