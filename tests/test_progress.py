@@ -74,6 +74,42 @@ def test_a_damaged_line_is_named_once_and_costs_only_itself(file: Path) -> None:
     assert file.read_bytes() == before
 
 
+def test_a_line_of_brackets_costs_only_itself(file: Path) -> None:
+    progress.record("first", True)
+    with file.open("ab") as more:
+        more.write(b"[" * 200_000 + b'\n{"at": 1e9, "id": "x", "held": true}\n')
+    progress.record("second", True)
+
+    read, trouble = progress.results()
+
+    assert [one.id for one in read] == ["first", "second"]
+    assert "2 lines of it are damaged" in trouble
+
+
+def test_a_write_cut_short_is_not_called_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda handle, line: write(handle, line[:9]))
+        assert "could not be kept" in progress.record("first", True)
+    assert progress.record("second", True) == ""
+
+    assert [one.id for one in progress.results()[0]] == ["second"]
+
+
+def test_a_folder_in_its_place_and_a_closed_one_are_told(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.mkdir(parents=True)
+    assert "cannot be read" in progress.results()[1]
+    assert "could not be kept" in progress.record("x", True)
+
+    def closed(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    assert "cannot be read (Permission denied)" in progress.results()[1]
+
+
 def test_an_empty_variable_keeps_and_reads_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

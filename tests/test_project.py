@@ -536,7 +536,7 @@ def test_update_keeps_what_the_reader_changed(
 
     now = [(theirs / name).read_text(encoding="utf-8") for name in (both, only_reader, only_course)]
     assert now == ["new", "worked on", "new"]
-    (kept,) = (theirs / "mine").glob("*/*")
+    (kept,) = (theirs / "mine").glob("*/*/*")
     assert kept.read_text(encoding="utf-8") == "worked on"
     assert kept.name in capsys.readouterr().out
 

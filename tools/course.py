@@ -6,6 +6,7 @@ what Jupyter, IPython and matplotlib write in .jupyter/.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,14 +115,18 @@ def module(*command: str | Path, quiet: bool = False) -> int:
     return run(PYTHON, "-m", *command, quiet=quiet)
 
 
-def git(*arguments: str) -> str:
+def git(*arguments: str, told: str = "", remedy: str = "") -> str:
     """Give what a git command prints; Trouble if it fails."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, input=os.fsencode(told), check=False
+        )
     except FileNotFoundError:
         raise Trouble("This needs git: install it, then run the same command again.") from None
     if done.returncode:
-        raise Trouble(f"git {arguments[0]} says: {os.fsdecode(done.stderr).strip()}")
+        lines = os.fsdecode(done.stderr).splitlines() or [f"it ended with {done.returncode}"]
+        why = " ".join(line.strip() for line in lines if not line.startswith("hint:"))
+        raise Trouble(f"git {arguments[0]} says: {why.rstrip('.')}{remedy and f'; {remedy}'}.")
     return os.fsdecode(done.stdout)
 
 
@@ -374,22 +380,34 @@ def notebooks(arguments: list[str]) -> int:
 
 def work() -> int:
     """Copy every exercise notebook into work/ that is not there yet."""
-    WORK.mkdir(exist_ok=True)
+    editions = WORK / ".editions"
+    editions.mkdir(parents=True, exist_ok=True)
     made, kept, newer = [], [], []
     for source in sorted(EXERCISES.glob("*.ipynb")):
-        mine = WORK / source.name
-        edition = WORK / ".editions" / source.name
-        try:
-            with mine.open("xb") as file:  # never over one that is there
-                file.write(source.read_bytes())
-        except FileExistsError:
+        mine, edition, new = WORK / source.name, editions / source.name, source.read_bytes()
+        known = [new, *([edition.read_bytes()] if edition.exists() else [])]
+        if mine.is_file() and not mine.is_symlink():
+            have = mine.read_bytes()
+            if any(len(have) < len(whole) and whole.startswith(have) for whole in known):
+                mine.unlink()  # the disk was full, or make was ended, when it was copied
+        if os.path.lexists(mine):
             kept.append(source.name)
-            if edition.exists() and edition.read_bytes() != source.read_bytes():
-                newer.append(source.name)
-        else:
-            made.append(source.name)
-            edition.parent.mkdir(exist_ok=True)
-            edition.write_bytes(source.read_bytes())
+            newer += [source.name] * (known[-1] != new)
+            continue
+        for place in (edition, mine):
+            draft = editions / f"{source.name}.{os.getpid()}.part"
+            try:
+                with draft.open("wb") as file:
+                    file.write(new)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if place is edition:
+                    draft.replace(edition)
+                else:
+                    settle(draft, mine)
+            finally:
+                draft.unlink(missing_ok=True)
+        made.append(source.name)
     for words, names in ("New in work/", made), ("Kept as you left it", kept):
         if names:
             print(f"{words}: {', '.join(names)}.")
@@ -398,27 +416,92 @@ def work() -> int:
     return 0
 
 
+def settle(path: Path, place: Path) -> None:
+    """Move a file to its place, never over one that is there."""
+    try:
+        os.link(path, place, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):  # not every file system has links
+        if os.path.lexists(place):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place)) from None
+        path.rename(place)
+    else:
+        path.unlink()
+
+
 def update() -> int:
-    """Fetch newer lessons, first moving what the reader changed in the same ones to mine/."""
-    git("fetch", "--quiet")
+    """Fetch newer lessons; what the reader has in their places is first moved to mine/."""
+    again = "then run the same command again"
+    if git("rev-parse", "--show-cdup", remedy="updates need a clone of the course").strip():
+        raise Trouble("This copy is no clone of the course: make one with `git clone`.")
+    branch = "`git switch main` goes to the course's branch, `git branch -u origin/main` ties it"
+    git("rev-parse", "--verify", "@{upstream}", remedy=branch)
+    git("fetch", "--quiet", remedy=f"check that this computer is online, {again}")
+    merge = ("merge", "--quiet", "--ff-only", "--no-autostash")
+    git(*merge, "HEAD")  # where another merge is not over, git refuses
     if git("rev-list", "@{upstream}..HEAD"):
         raise Trouble("You have commits of your own here: `git pull --rebase` joins them.")
-    theirs = set(git("diff", "--name-only", "-z", "HEAD...@{upstream}").split("\0"))
-    yours = set(
-        git("diff", "--name-only", "-z", "HEAD", "--", "notebooks", "exercises").split("\0")
-    )
-    both = sorted(yours & theirs - {""})
-    shelf = MINE / time.strftime("%Y-%m-%d-%H%M%S")
-    for name in both:
-        if (ROOT / name).exists():
-            shelf.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, shelf)
-            print(f"Your {name} is kept as {(shelf / Path(name).name).relative_to(ROOT)}.")
-    if both:
-        git("checkout", "--quiet", "HEAD", "--", *both)
-    git("merge", "--quiet", "--ff-only", "@{upstream}")
+    words = git("diff-tree", "-r", "-z", "--no-renames", "HEAD", "@{upstream}").split("\0")[:-1]
+    course = {name: word.split()[2:4] for word, name in zip(words[::2], words[1::2], strict=True)}
+    diff = ("diff", "--name-only", "-z", "--no-renames", "HEAD")
+    if course.keys() & git(*diff, "--cached").split("\0"):
+        raise Trouble(f"You staged files that are newer there: say `git reset`, {again}.")
+    there = {path.relative_to(ROOT).as_posix() for name in course for path in in_place_of(name)}
+    # git's own look at a file can be told not to see it, so the bytes are compared as well.
+    files = [name for name in sorted(there) if not (ROOT / name).is_symlink()]
+    hashes = git("hash-object", "--stdin-paths", told="".join(f"{name}\n" for name in files))
+    is_ = dict(zip(files, hashes.split(), strict=True))
+    clean = {name for name in there if is_.get(name) == course.get(name, [""])[0]}
+    clean -= set(git(*diff).split("\0"))
+    moved: list[tuple[Path, Path]] = []
+    try:
+        shelf = new_shelf() if there - clean else MINE
+        for name in sorted(there - clean):
+            (shelf / name).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / name).rename(shelf / name)
+            moved.append((ROOT / name, shelf / name))
+        git(*merge, "@{upstream}")
+        for place, kept in moved:  # what an update that was cut off has left is nobody's work
+            both = course.get(place.relative_to(ROOT).as_posix())
+            if both and not kept.is_symlink() and git("hash-object", str(kept)).strip() in both:
+                kept.unlink()
+    except BaseException:
+        for place, kept in moved:
+            with suppress(OSError):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                settle(kept, place)
+        raise
+    finally:
+        for place, kept in moved:
+            if os.path.lexists(kept):
+                print(f"Your {place.relative_to(ROOT)} is kept as {kept.relative_to(ROOT)}.")
+            with suppress(OSError):
+                os.removedirs(kept.parent)
     print("The lessons are up to date.")
     return 0
+
+
+def in_place_of(name: str) -> Iterator[Path]:
+    """Give the files that are on the disk where git is about to change one."""
+    path = ROOT / name
+    for here in [*reversed(path.parents[: name.count("/")]), path]:
+        if here.is_symlink() or (here.exists() and not here.is_dir()):
+            yield here
+            return
+    yield from (here for here in path.rglob("*") if here.is_symlink() or not here.is_dir())
+
+
+def new_shelf() -> Path:
+    """Make a folder in mine/ that was not there before."""
+    while True:
+        shelf = MINE / time.strftime("%Y-%m-%d-%H%M%S")
+        try:
+            shelf.mkdir(parents=True)
+        except FileExistsError:
+            time.sleep(0.1)
+        else:
+            return shelf
 
 
 def main(arguments: list[str]) -> int:
@@ -434,6 +517,10 @@ def main(arguments: list[str]) -> int:
             return plain[command]()
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
+        return 2
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        print(f"{what}: put that right, then run the same command again.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -10,6 +10,7 @@ the tests and when notebooks are stored. forget() deletes the file.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ NO_DRIVE: Final = (
     "open the course in a window that is not private, from an address with https or localhost."
 )
 DAY: Final = 24 * 60 * 60
+LATEST: Final = 1 << 37  # the year 6325: every calendar can still say it
 BOXES: Final = (1, 3, 7, 21)  # days until a question that was answered right is due again
 
 
@@ -85,7 +87,8 @@ def record(name: str, held: bool, said: str = "") -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(handle, line.encode("ascii"))
+            if os.write(handle, line.encode("ascii")) < len(line):  # a second write might tear
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(handle)
     except OSError as error:
@@ -101,10 +104,12 @@ def record(name: str, held: bool, said: str = "") -> str:
 def results() -> tuple[list[Result], str]:
     """Return every result that can be read, and one sentence if something could not."""
     file = path()
-    if file is None or not file.exists():
+    if file is None:
         return [], ""
     try:
         lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], ""
     except OSError as error:
         why = error.strerror or type(error).__name__
         return [], f"{file} cannot be read ({why}); let {VARIABLE} name another file."
@@ -117,9 +122,9 @@ def results() -> tuple[list[Result], str]:
 
 
 def _read(line: bytes) -> Result | None:
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, RecursionError):
         one = Result(**json.loads(line))
-        if isinstance(one.at, int) and isinstance(one.id, str) and isinstance(one.held, bool):
+        if tuple(map(type, one)) == (int, str, bool, str) and 0 <= one.at < LATEST:
             return one
     return None
 
