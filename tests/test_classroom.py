@@ -152,6 +152,9 @@ class E:
         return os.system, ("touch FOLDER/owned",)
 everywhere(pickle.dumps(E()) + b"\\n")
 """,
+    "attributes by pickle": r"""
+everywhere(b"\x80\x04cvmakernel.vma\nVMA\nN}Vhas_close\nK\x00s\x86b.\n")
+""",
     "the protocol": "everywhere(b'''SAYS_TRUE''' * 100)",
     "the protocol, deep": "everywhere(b'{\"list\": [' * 6000 + b'\\n')",
     "the protocol, without end": "while True: everywhere(b'''SAYS_TRUE''' * 100)",
