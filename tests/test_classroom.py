@@ -173,7 +173,7 @@ for top in ("/", "FOLDER"):
         inside[:] = [one for one in inside if one not in ("usr", "proc", "lib", "lib64", "engine")]
         found += [folder, *names]
 for path in ("FOLDER/gradebook.db", "FOLDER/submitted/bob/answer", "/proc/PID/environ",
-             "/proc/PID/root/FOLDER/gradebook.db", "/etc/shadow", "/root/.bashrc"):
+             "/proc/PID/cwd/gradebook.db", "/etc/shadow"):
     try:
         found.append("CAN" + "ARY " + open(path).read())
     except OSError:

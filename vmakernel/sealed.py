@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from vmakernel.exercise import Exercise, Feedback, Grade, find, grade, untouched
-from vmakernel.flags import OneSentence
+from vmakernel.flags import InputError, OneSentence
 from vmakernel.guard import Guarded, Stopped
 from vmakernel.judges import FUNCTIONS, SECONDS, shown
 
@@ -242,10 +242,10 @@ def _value(told: Any, deep: int = DEEPEST) -> Any:
     if type(told) is str:
         return told.encode("utf-8", "replace").decode()
     if type(told) is not dict or len(told) != 1 or not deep:
-        raise ValueError("not in the schema")
+        raise InputError("not in the schema")
     ((kind, inside),) = told.items()
     if kind not in _KINDS or type(inside) is not list:
-        raise ValueError("not in the schema")
+        raise InputError("not in the schema")
     return _KINDS[kind]([_value(one, deep - 1) for one in inside])
 
 
@@ -301,7 +301,7 @@ def _plain(value: Any) -> Any:
         if isinstance(value, one):
             inside = value.items() if isinstance(value, dict) else value
             return {kind: [_plain(part) for part in inside]}
-    raise TypeError(f"a {type(value).__name__} cannot be handed over: plain values can")
+    raise InputError(f"a {type(value).__name__} cannot be handed over: plain values can")
 
 
 def _limit() -> None:
