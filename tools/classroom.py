@@ -3,9 +3,8 @@
 ``.venv-classroom/bin/python -m tools.classroom FOLDER`` makes FOLDER with the sources of six
 assignments and a configuration. In it, ``nbgrader generate_assignment NAME`` makes what learners
 get, without the solutions and hidden tests; ``nbgrader autograde NAME`` and ``nbgrader
-generate_feedback NAME`` grade what came back. Nothing that was submitted runs in the grader's own
-process; what protects the grader's files is said when the course is made, and in
-vmakernel/sealed.py.
+generate_feedback NAME`` grade what came back. What was submitted runs in
+bubblewrap only (vmakernel/sealed.py); where that cannot start, this says so, and nothing is graded.
 """
 
 from __future__ import annotations
@@ -21,25 +20,22 @@ from tools.exercises import how
 from tools.notebooks import canonical
 from vmakernel.exercise import Chapter, Exercise, chapters
 from vmakernel.judges import FUNCTIONS
-from vmakernel.sealed import protection
+from vmakernel.sealed import Refused, sandbox
 
 CONFIG: Final = '''\
 """How this course is graded; made by tools/classroom.py."""
 
 from nbgrader.converters import Autograde
-from nbgrader.preprocessors import OverwriteCells
+from nbgrader.preprocessors import Execute
 
-from vmakernel.classroom import Seal
+from vmakernel.classroom import Judge
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "vmakernel"
 c.ClearSolutions.code_stub = {"python": ""}
-# Submitted code is put under seal after the cells of the course are restored, before anything runs.
-steps = list(Autograde.sanitize_preprocessors.default_args[0])
-steps.insert(steps.index(OverwriteCells) + 1, Seal)
-c.Autograde.sanitize_preprocessors = steps
-c.Execute.timeout = 120
-c.Execute.interrupt_on_timeout = True
+# Notebooks are not run: each answer goes to the sandbox, and is judged outside of it.
+steps = Autograde.autograde_preprocessors.default_args[0]
+c.Autograde.autograde_preprocessors = [Judge if step is Execute else step for step in steps]
 '''
 BEGIN, END = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 
@@ -110,7 +106,10 @@ def main(arguments: list[str]) -> int:
         print(f"{arguments[0]} is there already: name a folder that is not", file=sys.stderr)
         return 2
     print(f"{len(chapters())} assignments in {arguments[0]}/source.")
-    print(f"On this machine, submitted code is kept away by {protection()}.")
+    try:
+        sandbox()
+    except Refused as refused:
+        print(refused)
     return 0
 
 

@@ -501,6 +501,12 @@ def _function(answer: object, form: str) -> Callable[..., Any]:
     return answer
 
 
+def _guard(function: Callable[..., Any], name: str) -> Guarded:
+    return (
+        function if isinstance(function, Guarded) else Guarded(function, seconds=SECONDS, name=name)
+    )
+
+
 @cache
 def situations() -> tuple[str, ...]:
     """Return every measured situation: the eight cases, with ->close on every choice of VMAs."""
@@ -592,7 +598,7 @@ def predicate(answer: object, asks: Params) -> None:
     """A predicate of the kernel: asked what the kernel is asked, it answers the same."""
     name = asks["name"]
     function = _function(answer, f"def {name}({asks['takes']}): and return True or False")
-    guard = Guarded(function, seconds=SECONDS, name=name)
+    guard = _guard(function, name)
     where = asks.get("where", name)
     try:
         for text, one, proposal in _tried(_asked(asks["rule"]), asks):
@@ -623,7 +629,7 @@ def predicate(answer: object, asks: Params) -> None:
 def goes_round(answer: object, asks: Params) -> None:
     """Which VMAs grow without asking the merge code: the workaround."""
     function = _function(answer, f"def {asks['name']}(vma): and return True or False")
-    guard = Guarded(function, seconds=SECONDS, name=asks["name"])
+    guard = _guard(function, asks["name"])
     real = kernel(asks["rule"])
     try:
         for text in _tried(tuple(_growths()), asks):

@@ -95,7 +95,7 @@ def own(
     for wrong in predicates.keys() - set(_NAMES):
         raise InputError(f"there is no predicate {wrong}: choose among close, {', '.join(_NAMES)}")
     if close is not None:
-        guard = Guarded(close, seconds=seconds)
+        guard = close if isinstance(close, Guarded) else Guarded(close, seconds=seconds)
         chosen = chosen.with_rule(_rule(name or guard.name, chosen.rule, guard))
     if predicates:
         guarded = {
