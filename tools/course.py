@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,25 +54,21 @@ LAB = [
     *QUIET,
 ]
 NOTEBOOK_TESTS = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "60"]
-CHECKS = [
-    ["ruff", "format", "--check", "."],
-    ["ruff", "check", "."],
-    ["mypy"],
-    [
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "--durations=10",
-        # A file or a notebook at a time: the cells of a notebook belong together. One process more
-        # than there are cores, since some tests wait, for a server or for a time limit.
-        f"--numprocesses={(os.cpu_count() or 1) + 1}",
-        "--dist=loadfile",
-        *NOTEBOOK_TESTS,
-        "--ignore=tests/browser",
-        "tests",
-        "notebooks",
-        "exercises/solutions",
-    ],
+FORM = [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"]]
+TESTS = [
+    "pytest",
+    "-p",
+    "no:cacheprovider",
+    "--durations=10",
+    # A file or a notebook at a time: the cells of a notebook belong together. One process more
+    # than there are cores, since some tests wait, for a server or for a time limit.
+    f"--numprocesses={(os.cpu_count() or 1) + 1}",
+    "--dist=loadfile",
+    *NOTEBOOK_TESTS,
+    "--ignore=tests/browser",
+    "tests",
+    "notebooks",
+    "exercises/solutions",
 ]
 
 
@@ -113,6 +110,19 @@ def run(*command: str | Path, env: dict[str, str] | None = None, quiet: bool = F
 def module(*command: str | Path, quiet: bool = False) -> int:
     """Run a module of the environment, as `-m` does."""
     return run(PYTHON, "-m", *command, quiet=quiet)
+
+
+def said(*command: str) -> tuple[int, str]:
+    """Run a module of the environment, and return its exit status and what it printed."""
+    done = subprocess.run(
+        [PYTHON, "-m", *command],
+        cwd=ROOT,
+        env=surroundings(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
 
 
 def git(*arguments: str, told: str = "", remedy: str = "") -> str:
@@ -343,11 +353,14 @@ def test() -> int:
     make_environment()
     STATE.mkdir(exist_ok=True)
     os.environ["VMAKERNEL_PROGRESS"] = ""  # no test reads or writes what the reader has learned
-    failed = []
-    for check in CHECKS:
-        print("\n$", *check, flush=True)
-        if module(*check):
-            failed.append(check[0])
+    with ThreadPoolExecutor(1) as beside:  # form and types need one core, the tests seldom all
+        form = [beside.submit(said, *check) for check in FORM]
+        print("\n$", *TESTS, flush=True)
+        failed = ["pytest"] if module(*TESTS) else []
+    for check, done in zip(FORM, form, strict=True):
+        status, text = done.result()
+        print("\n$", *check, f"\n{text.rstrip()}", flush=True)
+        failed += [check[0]] if status else []
     if failed:
         print("\nnot in order:", ", ".join(dict.fromkeys(failed)))
     return 1 if failed else 0
