@@ -103,7 +103,7 @@ def test_and_with_close_on_any_vma(name):
 
 
 @every_pair
-@pytest.mark.parametrize("uniform", [True, False])
+@pytest.mark.parametrize("uniform", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_a_class_answers_for_its_members(uniform, pair):
     small, asked = world(*pair, uniform=uniform), asked_by(*pair)
     examples = {one.key: one.example for one in classes(*pair, uniform=uniform)}
@@ -271,6 +271,7 @@ def test_safe_and_minimal_with_real_drivers():
     }
 
 
+@pytest.mark.nightly
 def test_only_6_12_is_safe_whatever_the_drivers_do():
     safe = {name for name, (safe, _) in verdicts(uniform=False).items() if safe}
     assert safe == {"really_removed"}
@@ -391,6 +392,7 @@ def test_a_test_of_ones_own_is_judged_and_recognised():
     assert diff(mine, kernel("6.5:removed")).groups == ()
 
 
+@pytest.mark.nightly
 def test_the_recorded_kernels_it_equals_are_found():
     assert twins(own("6.5", as_6_9)) == ["6.8.0", "6.9.0", "6.11.11"]
     assert twins(own("6.5", only_removed)) == []
@@ -449,6 +451,7 @@ def test_many_questions_at_a_time_end_in_what_one_by_one_would_say(monkeypatch, 
     assert "(it was asked about " in told[0]
 
 
+@pytest.mark.nightly
 def test_many_questions_at_a_time_get_the_answers_of_one_by_one(monkeypatch):
     asked = []
     judged = []

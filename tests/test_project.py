@@ -574,6 +574,7 @@ def test_faults_names_each_cell_that_nbval_would_let_pass() -> None:
     ]
 
 
+@pytest.mark.nightly
 def test_storing_twice_changes_no_byte_and_check_sees_a_drifting_output(tmp_path: Path) -> None:
     path = tmp_path / "small.ipynb"
     widget = "import ipywidgets\nipywidgets.HTML('hello')"
@@ -593,6 +594,7 @@ def test_storing_twice_changes_no_byte_and_check_sees_a_drifting_output(tmp_path
     assert b"43" in path.read_bytes()
 
 
+@pytest.mark.nightly
 def test_a_failing_cell_is_named_and_the_stored_notebook_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "small.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("1"), new_code_cell("1 / 0")]), path)

@@ -60,9 +60,9 @@ TESTS = [
     "-p",
     "no:cacheprovider",
     "--durations=10",
-    # A file or a notebook at a time: the cells of a notebook belong together. One process more
-    # than there are cores, since some tests wait, for a server or for a time limit.
-    f"--numprocesses={(os.cpu_count() or 1) + 1}",
+    # A file or a notebook at a time: the cells of a notebook belong together. Two processes
+    # more than there are cores, since some tests wait, for a server or for a time limit.
+    f"--numprocesses={(os.cpu_count() or 1) + 2}",
     "--dist=loadfile",
     *NOTEBOOK_TESTS,
     "--ignore=tests/browser",
