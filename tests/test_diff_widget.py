@@ -229,6 +229,7 @@ def test_no_difference_is_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.nightly
 def test_the_witnesses_against_every_rule_open_in_the_lab(mixed: bool) -> None:
     plane = plane_lab()
     plane.mixed.value = mixed

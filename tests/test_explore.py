@@ -318,6 +318,7 @@ def test_lots_would_show_a_class_that_is_wrong(monkeypatch):
     assert len(explore.lots(old, new, 50).odd) > 10
 
 
+@pytest.mark.nightly
 def test_witnesses_of_a_judgement_replay():
     for uniform in (True, False):
         for one in plane(uniform=uniform):
@@ -491,6 +492,7 @@ def test_a_rule_can_be_a_class():
         judge(kernel("6.5").with_rule(Endless("endless", False, False)))
 
 
+@pytest.mark.nightly
 def test_predicates_can_be_replaced():
     def any_anon_vma(vma, proposal):
         return True

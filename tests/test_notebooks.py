@@ -184,6 +184,7 @@ def test_every_claim_is_quoted_by_what_checks_it(lesson: lessons.Lesson) -> None
 
 
 @every_lesson
+@pytest.mark.nightly
 def test_a_wrong_sentence_breaks_the_tests(lesson: lessons.Lesson) -> None:
     told = claims.told(lesson, read(lesson.path), KNOWN)
     spots = [(at, token) for at, one in enumerate(told.sentences) for token in one.tokens]

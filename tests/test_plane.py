@@ -118,6 +118,7 @@ def test_the_code_of_another_kernel() -> None:
 # --- a rule of one's own ---------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_a_rule_is_judged_and_named_after_whoever_had_it_first() -> None:
     tried = try_out(anyone_but_prev)
 
@@ -142,6 +143,7 @@ def foreseen(ask: Question) -> bool:
     return ask.role == "next" and ask.vma.has_close and prev_matches
 
 
+@pytest.mark.nightly
 def test_an_early_test_that_sees_everybody_can_be_safe_and_minimal() -> None:
     judged = {base: explore.judge(own(base, foreseen)) for base in ("6.0", "6.5", "6.12")}
 

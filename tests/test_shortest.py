@@ -243,6 +243,7 @@ def test_a_condition_that_goes_wrong_ends_in_a_sentence_with_its_program(conditi
 # --- interrupted, continued, bounded -------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_it_is_interrupted_and_goes_on_to_the_same_end():
     whole = shortest(kernel("6.5"), until=two_lost)
     search = Search(kernel("6.5"), until=two_lost)
@@ -289,6 +290,7 @@ def test_an_interrupted_search_says_how_far_it_came():
     assert (search.as_c(), search.as_python(), search.predictions) == ("", "", [])
 
 
+@pytest.mark.nightly
 def test_progress_is_told():
     told: list[Progress] = []
     search = Search(kernel("6.9"), most=3000).run(told.append)
