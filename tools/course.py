@@ -85,8 +85,16 @@ class Trouble(Exception):
 
 def surroundings() -> dict[str, str]:
     """Give the environment variables under which every program of the course runs."""
-    # These would bring in kernels, packages or settings from outside the repository.
-    strangers = {"JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "MPLBACKEND", "PYTHONHOME", "PYTHONPATH"}
+    # These would bring in kernels, packages or settings from outside the repository, or have every
+    # program that is started compile all of them anew.
+    strangers = {
+        "JUPYTER_PATH",
+        "JUPYTER_CONFIG_PATH",
+        "MPLBACKEND",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONHOME",
+        "PYTHONPATH",
+    }
     own = {
         "IPYTHONDIR": "ipython",
         "JUPYTER_CONFIG_DIR": "config",
