@@ -452,6 +452,7 @@ def _before(stable: str) -> str:
 def rules_table() -> str:
     """Return the rules of history as a table: name, versions, where ->close is asked, commit."""
     lines = [f"{'rule':16}{'versions':30}{'commit':14}close test"]
+    versions = rule_versions()
     for rule in RULES:
-        lines.append(f"{rule.name:16}{rule_versions()[rule.name]:30}{rule.commit:14}{rule.summary}")
+        lines.append(f"{rule.name:16}{versions[rule.name]:30}{rule.commit:14}{rule.summary}")
     return "\n".join(lines)
